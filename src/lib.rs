@@ -3,8 +3,8 @@
 //!
 //! # The map
 //!
-//! Calls go down, values come back, changes come back up one road. A test holds this table; `docs/architecture.md` has it in
-//! more words, with the caches and what to touch to add something.
+//! Calls go down, values come back, changes come back up one road. A test holds this table; `docs/architecture.md` has
+//! it in more words, with the caches and what to touch to add something.
 //!
 //! | room | what lives there |
 //! |---|---|

@@ -82,11 +82,31 @@ impl ClockReading {
 pub async fn correct_times(journal: &Journal, clock: &Clock) -> Result<usize> {
     let latest = clock.now().checked_add_signed(CLOCK_TOLERANCE).unwrap_or(Timestamp::MAX_UTC);
     let snapshot = journal.snapshot();
-    let candidates: Vec<_> =
-        snapshot.workers().filter(|worker| worker.latest_time() > latest).map(|worker| worker.id.clone()).collect();
-    let (corrected, outcome) =
-        commit_in_chunks(journal, &candidates, |candidates| ClampFutureTimes { candidates }).await;
-    let corrected: usize = corrected.into_iter().sum();
+    let in_the_future = snapshot.workers().filter(|worker| worker.latest_time() > latest);
+    // A commit takes so many workers or VMs, and at least one worker.
+    let (mut chunks, mut room) = (Vec::<Vec<WorkerId>>::new(), 0);
+    for worker in in_the_future {
+        let rows = 1 + worker.usage.vms.count_later_than(latest);
+        match chunks.last_mut().filter(|_| rows <= room) {
+            Some(chunk) => chunk.push(worker.id.clone()),
+            None => {
+                chunks.push(vec![worker.id.clone()]);
+                room = WORKERS_PER_COMMIT;
+            }
+        }
+        room = room.saturating_sub(rows);
+    }
+    let mut corrected = 0;
+    let mut outcome = Ok(());
+    for candidates in chunks {
+        match journal.commit(ClampFutureTimes { candidates }).await {
+            Ok(committed) => corrected += committed.reply,
+            Err(error) => {
+                outcome = Err(error);
+                break;
+            }
+        }
+    }
     if corrected > 0 {
         warn!(workers.corrected = corrected, "{corrected} workers had been seen in the future: the clock was set back");
     }

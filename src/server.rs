@@ -274,7 +274,8 @@ impl Server {
 
     /// A sweeper for reservations whose time is over; [`serve`](Self::serve) runs one.
     pub fn reservation_sweeper(&self) -> ReservationSweeper {
-        ReservationSweeper::new(self.journal.clone(), self.clock.clone())
+        let (journal, clock) = (self.journal.clone(), self.clock.clone());
+        ReservationSweeper::new(journal, clock, self.options.timing.offline_after)
     }
 
     /// A task that removes old entries of the change log; [`serve`](Self::serve) runs one.

@@ -1,4 +1,5 @@
 //! What was measured, against what, and whether it is enough: a line each, printed as soon as it is known and kept as JSON.
+//! Whom this is compared with is in `reads.rs` (`PEERS`), how they are installed in `peers.rs`.
 
 use std::fs;
 use std::path::PathBuf;

@@ -43,9 +43,10 @@ pub enum Relation {}
 impl ActiveModelBehavior for ActiveModel {}
 
 impl Entity {
-    /// All VMs of the workers whose set of VMs changed after a revision: a row for each of these workers, of its id and a
-    /// JSON text, which is a list of lists of what the columns have after that. Whole sets, since a VM that is gone has no
-    /// row that could say so. A row for each VM would take several times as long to read: drivers copy each value of each.
+    /// All VMs of the workers whose set of VMs changed after a revision: a row for each of these workers, of its id and
+    /// a JSON text, which is a list of lists of what the columns have after that. Whole sets, since a VM that is gone
+    /// has no row that could say so. A row for each VM would take several times as long to read: drivers copy each
+    /// value of each.
     pub fn of_workers_changed_since(backend: DbBackend, revision: i64) -> Statement {
         const COLUMNS: &str =
             "id, name, status, vcpus, memory_mb, revision, created_at, started_at, status_since, note, reservation_id";

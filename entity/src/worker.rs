@@ -1,7 +1,7 @@
 //! The SeaORM entity of the table `worker`: how a worker is stored, not how it is shown (`cluster::fields`).
 //!
-//! Each column has one writer, named in the comments below; statements of one writer never touch another's columns, so a
-//! drain and a heartbeat cannot undo each other.
+//! Each column has one writer, named in the comments below; statements of one writer never touch another's columns, so
+//! a drain and a heartbeat cannot undo each other.
 
 use std::collections::BTreeMap;
 
@@ -72,6 +72,9 @@ pub struct Model {
     pub inventory_revision: Option<i64>,
     /// Revision of the last change to its set of VMs. Written by heartbeats.
     pub vms_revision: i64,
+    /// How many VMs that hold a slot were set aside when it reported them last, because of their ids. Written by
+    /// heartbeats.
+    pub set_aside_vms: i64,
 
     /// What operators asked for. Written by drain and activate only.
     pub policy: String,
@@ -122,8 +125,8 @@ pub struct Capabilities(pub Vec<String>);
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
 pub struct BootIds(pub Vec<String>);
 
-/// Boot ids of a worker's process, each with the boot id of its host, kept as JSON: `[["b2", "h1"]]`. Pairs, since a start
-/// whose process did not name its host is in [`BootIds`] only.
+/// Boot ids of a worker's process, each with the boot id of its host, kept as JSON: `[["b2", "h1"]]`. Pairs, since a
+/// start whose process did not name its host is in [`BootIds`] only.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
 pub struct HostBoots(pub Vec<(String, String)>);
 

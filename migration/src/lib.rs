@@ -18,6 +18,7 @@ mod m20261129_000009_drains;
 mod m20261129_000010_reservations;
 mod m20261129_000011_vm_columns;
 mod m20261129_000012_event_fields;
+mod m20261129_000014_vms_set_aside;
 
 /// The first migration of builds from before the first release. Theirs were folded into the first ones here and are not
 /// carried on: a database that has seen this one has other names of tables and columns.
@@ -43,6 +44,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000010_reservations::Migration),
             Box::new(m20261129_000011_vm_columns::Migration),
             Box::new(m20261129_000012_event_fields::Migration),
+            Box::new(m20261129_000014_vms_set_aside::Migration),
         ]
     }
 }

@@ -1,7 +1,7 @@
 //! What a heartbeat carries: the whole inventory, the changes to it, or nothing of it.
 //!
-//! These are pure decisions, from what the server is known to have and what the host runs. Reading the host and sending
-//! the heartbeat are not done here.
+//! These are pure decisions, from what the server is known to have and what the host runs. When a heartbeat is sent, and
+//! the sending, is in the loop of `agent`; the host is read by `host` and `inventory`.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

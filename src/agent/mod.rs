@@ -3,10 +3,10 @@
 //!
 //! The agent is one loop: register, then send a heartbeat whenever the server asks for the next one, and register again
 //! when the server does not know the worker any more. This file has the options and the loop. What is read of the host
-//! is in `host` and [`inventory`], what a heartbeat carries is decided in `heartbeat_planner`, which server it is sent to in
-//! `servers`, how long to wait after a failure in `backoff`, what operators have run when the policy changes in
-//! `policy_hook`. How a host without a token gets one is in `join`, and what is
-//! kept of that between two starts in `state_folder`.
+//! is in `host` and [`inventory`], what a heartbeat carries is decided in `heartbeat_planner`, which server it is sent
+//! to in `servers`, how long to wait after a failure in `backoff`, what operators have run when the policy changes in
+//! `policy_hook`. How a host without a token gets one is in `join`, and what is kept of that between two starts in
+//! `state_folder`.
 //!
 //! **Invariant:** the agent is a client of the public API and imports nothing of the server. A heartbeat is sent even
 //! if the inventory cannot be read: a worker that cannot list its VMs is alive.
@@ -60,8 +60,8 @@ const DEREGISTRATION_TIMEOUT: Duration = Duration::from_secs(3);
 /// The shortest time between two heartbeats, whatever the server asks for.
 const MIN_HEARTBEAT_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The longest time until the heartbeat that acknowledges a policy: operators wait for it, since a drain cannot be complete
-/// before.
+/// The longest time until the heartbeat that acknowledges a policy: operators wait for it, since a drain cannot be
+/// complete before.
 const ACKNOWLEDGMENT_DELAY: Duration = Duration::from_millis(500);
 
 /// How many VMs a worker takes, unless its operator says otherwise.
@@ -88,8 +88,8 @@ pub enum AgentAction {
     Leave,
 }
 
-/// What the operator of a host can tell its agent. Everything but where its server is has a sensible default; and that is
-/// kept once the host has joined.
+/// What the operator of a host can tell its agent. Everything but where its server is has a sensible default; and that
+/// is kept once the host has joined.
 #[derive(Args, Clone, Debug)]
 pub struct AgentOptions {
     /// What to do.
@@ -165,8 +165,8 @@ pub struct AgentOptions {
 
     /// Command that the shell runs when operators drain or activate this worker, for example to migrate its VMs. It
     /// finds the policy, active or draining, in AETHERIUM_POLICY, and why and until when in AETHERIUM_POLICY_REASON and
-    /// AETHERIUM_POLICY_DEADLINE. It is run at the start of the agent, too, and again a minute after it has failed; why it
-    /// failed is shown with the drain.
+    /// AETHERIUM_POLICY_DEADLINE. It is run at the start of the agent, too, and again a minute after it has failed; why
+    /// it failed is shown with the drain.
     #[arg(long, env = "AETHERIUM_AGENT_ON_POLICY_CHANGE", value_name = "COMMAND")]
     pub on_policy_change: Option<String>,
 
@@ -691,8 +691,9 @@ impl Agent {
             let vms = self.list_vms().await;
             let mut heartbeat = self.planner.plan(vms.as_deref(), Instant::now());
             heartbeat.boot_id = Some(self.registration.boot_id.clone());
-            // What acknowledges a drain is an inventory of a worker that knows of the drain. Without one, what the server
-            // knows of the VMs may be older. (The used figures are there if an inventory was read and is not withheld.)
+            // What acknowledges a drain is an inventory of a worker that knows of the drain. Without one, what the
+            // server knows of the VMs may be older. (The used figures are there if an inventory was read and is not
+            // withheld.)
             heartbeat.policy_revision = self.policy_revision.filter(|_| heartbeat.used_cpu_cores.is_some());
             heartbeat.policy_error = self.hook.as_mut().map(PolicyHook::failure);
             self.servers.begin_trial();
@@ -729,8 +730,8 @@ impl Agent {
                 Err(source @ ClientError::Superseded { .. }) => {
                     return Err(AgentError::Superseded { id: self.id.clone(), source });
                 }
-                // The token does not speak for the worker, as after another one had it for a while: it does once the worker
-                // is registered with it again.
+                // The token does not speak for the worker, as after another one had it for a while: it does once the
+                // worker is registered with it again.
                 Err(error @ ClientError::Refused { status: 403, .. }) => {
                     self.planner.unanswered(&heartbeat);
                     self.back_off(&error).await;
@@ -820,7 +821,8 @@ impl Agent {
         revision.is_some() && before != revision
     }
 
-    /// Waits until the next heartbeat is due, or until the outcome of the hook is another one, which operators wait for.
+    /// Waits until the next heartbeat is due, or until the outcome of the hook is another one, which operators wait
+    /// for.
     async fn wait(&self, pace: Duration) {
         let sleep = tokio::time::sleep(pace);
         match self.hook.as_ref().map(PolicyHook::watch_failure) {

@@ -1,8 +1,9 @@
 //! The HTTP client of the REST API, as a worker or a gateway in front of workers uses it.
 //!
 //! Everything that talks to a server from outside goes through here: the agent on a real host, the synthetic fleets of
-//! `simulate`, and the commands of operators, which ask by [`ApiClient`] for answers as they are. The wire types are therefore declared a second time and nothing of the server is imported: a client
-//! built against this file keeps telling us whether the server still speaks the documented contract.
+//! `simulate`, and the commands of operators, which ask by [`ApiClient`] for answers as they are. The wire types are
+//! therefore declared a second time and nothing of the server is imported: a client built against this file keeps
+//! telling us whether the server still speaks the documented contract.
 //!
 //! A failed call says in its [`ClientError`] what the caller can do about it; the caller decides whether to register
 //! again, to stop, or to come back later. The longest waits that callers keep to are in `retry_limits`.
@@ -111,7 +112,8 @@ impl Client {
             .map_err(|error| error.about_a_known_worker())
     }
 
-    /// Heartbeats for many workers in one request: `POST /api/v1/heartbeats`. One answer per heartbeat, in the same order.
+    /// Heartbeats for many workers in one request: `POST /api/v1/heartbeats`. One answer per heartbeat, in the same
+    /// order.
     ///
     /// An `Err` is about the request as a whole; a worker that the server does not know, say, is one in the list.
     pub async fn heartbeats(
@@ -252,7 +254,8 @@ pub struct Registered {
     /// Number of the last heartbeat of this life that counted, if there was one: the next has to be above it.
     #[serde(default)]
     pub last_sequence: Option<u64>,
-    /// Revision of the last change to the policy, which the next heartbeat repeats; none with a server that does not tell.
+    /// Revision of the last change to the policy, which the next heartbeat repeats; none with a server that does not
+    /// tell.
     #[serde(default)]
     pub policy_revision: Option<u64>,
 }
@@ -265,7 +268,8 @@ pub struct Heartbeat {
     /// As in the registration: tells this process from another one that was given the same number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,
-    /// Grows from heartbeat to heartbeat; of a heartbeat that is not newer than the last one, the server takes only that it is alive.
+    /// Grows from heartbeat to heartbeat; of a heartbeat that is not newer than the last one, the server takes only
+    /// that it is alive.
     pub sequence: u64,
     /// Cores allocated to VMs.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -353,7 +357,8 @@ impl VmStatus {
 pub struct HeartbeatReply {
     /// What operators want of the worker: `active` or `draining`.
     pub policy: String,
-    /// Revision of the last change to the policy, which the next heartbeat repeats; none with a server that does not tell.
+    /// Revision of the last change to the policy, which the next heartbeat repeats; none with a server that does not
+    /// tell.
     #[serde(default)]
     pub policy_revision: Option<u64>,
     /// Why the worker is drained.

@@ -51,16 +51,16 @@ impl Capacity {
         let mut capacity = Self { revision: view.snapshot.revision, ..Self::default() };
         // Of several with as much room, the first by id.
         let mut largest: Option<(&WorkerId, u64)> = None;
-        for seat in placer.seats().iter().filter(|seat| placer.refusals(seat, size).is_empty()) {
-            let (name, vms) = (&seat.worker.identity.zone, seat.free.count(size));
+        for bin in placer.bins().iter().filter(|bin| placer.refusals(bin, size).is_empty()) {
+            let (name, vms) = (&bin.worker.identity.zone, bin.free.count(size));
             let empty = || ZoneCapacity { zone: name.clone(), workers: 0, vms: 0 };
             let zone = zones.entry(name).or_insert_with(empty);
             zone.workers += 1;
             zone.vms += vms;
             capacity.vms += vms;
-            capacity.unsized_vms += seat.worker.usage.vms.count_unsized_slot_holders() as u64;
+            capacity.unsized_vms += bin.worker.usage.vms.count_unsized_slot_holders() as u64;
             if largest.is_none_or(|(_, most)| vms > most) {
-                largest = Some((&seat.worker.id, vms));
+                largest = Some((&bin.worker.id, vms));
             }
         }
         capacity.zones = zones.into_values().collect();

@@ -1,5 +1,6 @@
-//! A drain in an answer: how far it has come at that moment, what is left on the worker, and what is in the way of powering
-//! the host off. All of that is read from the present state of the worker and the [record](super::Drain) of its drain.
+//! A drain in an answer: how far it has come at that moment, what is left on the worker, and what is in the way of
+//! powering the host off. All of that is read from the present state of the worker and the [record](super::Drain) of
+//! its drain.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -22,6 +23,9 @@ words! {
         NotAcknowledged = "not_acknowledged",
         /// The process of the worker has not reported its whole inventory since it started.
         NoInventory = "no_inventory",
+        /// The worker reported VMs that hold a slot and were set aside, because of their ids: what becomes of them is
+        /// not known.
+        VmsSetAside = "vms_set_aside",
         /// What operators have the agent run on a change of the policy has failed.
         PolicyHookFailed = "policy_hook_failed",
         /// A reservation holds slots on the worker: their VMs may be on their way.
@@ -74,8 +78,8 @@ impl DrainView {
         &self.worker.worker.id
     }
 
-    /// The identity of the record: no other drain that is kept has the same. When a worker is purged, its drains go with it,
-    /// and the first one after that is number 1 again.
+    /// The identity of the record: no other drain that is kept has the same. When a worker is purged, its drains go
+    /// with it, and the first one after that is number 1 again.
     pub fn id(&self) -> String {
         format!("{}/{}", self.worker_id(), self.drain.number)
     }
@@ -85,8 +89,8 @@ impl DrainView {
         self.drain.state(self.worker.view.now)
     }
 
-    /// Whether nothing is left on the worker, and nothing on its way: the present life of its process has reported that no
-    /// VM holds a slot, and no slot is reserved.
+    /// Whether nothing is left on the worker, and nothing on its way: the present life of its process has reported that
+    /// no VM holds a slot, and no slot is reserved.
     pub fn is_empty(&self) -> bool {
         self.worker.worker.is_empty()
     }
@@ -102,8 +106,9 @@ impl DrainView {
         self.drain.stands().then(|| self.worker.vm_count())
     }
 
-    /// Whether the host can be powered off now: the drain is complete, and nothing is in the way. So the worker is online,
-    /// and its present process has acknowledged the drain and reported its inventory, in which no VM holds a slot.
+    /// Whether the host can be powered off now: the drain is complete, and nothing is in the way. So the worker is
+    /// online, and its present process has acknowledged the drain and reported its inventory, in which no VM holds a
+    /// slot.
     pub fn is_safe_to_power_off(&self) -> bool {
         self.state() == DrainState::Complete && !self.has_blockers()
     }
@@ -153,6 +158,14 @@ impl DrainView {
             let message = format!("Worker {id} has not reported its VMs since its process started");
             blocker(BlockerKind::NoInventory, began(worker.life.started_at), message)
         });
+        let set_aside = (worker.usage.set_aside_vms > 0).then(|| {
+            let vms = match worker.usage.set_aside_vms {
+                1 => "a VM whose id is".to_owned(),
+                vms => format!("{vms} VMs whose ids are"),
+            };
+            let message = format!("Worker {id} holds {vms} not accepted: what becomes of it is not known");
+            blocker(BlockerKind::VmsSetAside, self.drain.started_at, message)
+        });
         let hook_failed = worker.policy_error().map(|error| {
             let message = format!("The policy hook of worker {id} failed: {}", error.message);
             blocker(BlockerKind::PolicyHookFailed, Some(error.since), message)
@@ -166,7 +179,7 @@ impl DrainView {
             let message = format!("{slots} reserved on worker {id}: VMs may be on their way");
             blocker(BlockerKind::Reserved, self.drain.started_at, message)
         });
-        let conditions = [offline, not_acknowledged, no_inventory, hook_failed, reserved];
+        let conditions = [offline, not_acknowledged, no_inventory, set_aside, hook_failed, reserved];
         conditions.into_iter().flatten().filter(|_| self.drain.stands())
     }
 

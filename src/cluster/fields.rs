@@ -14,6 +14,9 @@
 //! does not, when the worker has been silent for too long (`silence`), with each second until then (`seconds`), or when
 //! another worker reports the VM, too (`duplicates`).
 //!
+//! So `zone: Zone [everywhere] = &*worker.identity().zone;` is the field `zone`, of the shape `Zone`, in every object
+//! that has a worker, read by this expression.
+//!
 //! A field that workers report or that is stored begins with its column (`docs/architecture.md`, "To add a field"). One
 //! that is computed from what is there is added here, to `schema.graphql` by `cargo run -- schema > schema.graphql`, and to
 //! `docs/openapi.json` by `cargo run -- openapi > docs/openapi.json`.
@@ -87,6 +90,8 @@ macro_rules! worker_fields {
             free_disk_gb: Int [everywhere] = worker.worker.free().disk_gb;
             /// VM slots that are neither held by VMs nor reserved, never below 0.
             free_vm_slots: Int [everywhere] = worker.worker.free().vm_slots;
+            /// Seconds since the start, as `uptime` says in words.
+            uptime_seconds: Int [everywhere seconds] = worker.uptime().seconds();
         }
     } };
 }

@@ -28,6 +28,7 @@ mod placement_answer;
 mod reservation;
 mod reservation_view;
 mod snapshot;
+mod sort_key;
 mod sorted_list;
 mod stats;
 mod status;
@@ -36,6 +37,7 @@ mod uptime;
 mod valid_until;
 mod view;
 mod vm;
+mod vm_order;
 mod worker;
 mod worker_distribution;
 mod worker_drain;
@@ -58,7 +60,7 @@ pub(crate) use id::MAX_CHARS;
 pub use id::{InvalidId, ReservationId, VmId, WorkerId};
 pub use index::{Group, Ids, Index};
 pub use label_filter::LabelFilter;
-pub use placement::{Distinct, PlacementConstraints, PlacementStrategy, Placer, Reasons, RefusalReason, Seat};
+pub use placement::{Bin, Distinct, PlacementConstraints, PlacementStrategy, Placer, Reasons, RefusalReason};
 pub use placement_answer::{
     Placement, PlacementAssignment, PlacementCandidate, PlacementRefusal, PlacementRequest, RefusalDetail,
     WorkersRefused,
@@ -66,16 +68,18 @@ pub use placement_answer::{
 pub use reservation::{Reservation, ReservationState, ReservedSlot};
 pub use reservation_view::{ReservationFilter, ReservationView};
 pub use snapshot::{Duplicates, IndexedOrder, Snapshot, VmReports};
+pub use sort_key::SortKey;
 pub use sorted_list::Chunk;
 pub use stats::{ClusterStats, STATS_ID, ZoneStats, zone_id};
 pub use status::{Availability, SchedulingPolicy, UnknownWord, VmStatus, WorkerStatus};
 pub use uptime::Uptime;
 pub use view::{View, VmView, WorkerView};
 pub use vm::Vm;
+pub use vm_order::{VmOrder, VmOrderField};
 pub use worker::{
     Boot, Boots, EARLIER_BOOT_IDS, Identity, Labels, Life, LivenessCutoff, PolicyError, Tombstone, Usage, Worker,
     WorkerVms,
 };
 pub use worker_distribution::WorkerDistribution;
 pub use worker_drain::DrainStep;
-pub use worker_order::{WorkerOrder, WorkerOrderField, WorkerSortKey};
+pub use worker_order::{WorkerOrder, WorkerOrderField};

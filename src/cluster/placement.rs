@@ -169,9 +169,9 @@ struct Preference<'a> {
 /// A full load.
 const FULL_LOAD: u64 = 1_000_000;
 
-/// A worker as it is while VMs are placed.
+/// A worker as a bin of the packing: with what is free on it while VMs are placed.
 #[derive(Clone, Debug)]
-pub struct Seat<'a> {
+pub struct Bin<'a> {
     /// The worker.
     pub worker: &'a Arc<Worker>,
     /// What is free on it, after the VMs that were placed.
@@ -183,7 +183,7 @@ pub struct Seat<'a> {
     zone: usize,
 }
 
-impl<'a> Seat<'a> {
+impl<'a> Bin<'a> {
     /// The largest share of its CPU cores, memory and VM slots that is not free, in millionths.
     fn load(&self) -> u64 {
         let identity = &self.worker.identity;
@@ -220,7 +220,7 @@ impl<'a> Seat<'a> {
 /// Places VMs on workers, one after another.
 #[derive(Debug)]
 pub struct Placer<'a> {
-    seats: Vec<Seat<'a>>,
+    bins: Vec<Bin<'a>>,
     /// VMs that were placed in each zone.
     in_zones: Vec<u32>,
     strategy: PlacementStrategy,
@@ -238,50 +238,50 @@ impl<'a> Placer<'a> {
         reserved: &ReservedAt,
     ) -> Self {
         let mut zones = HashMap::<&str, usize>::new();
-        let seats = workers.map(|worker| {
+        let bins = workers.map(|worker| {
             let mut unfit = constraints.refusals(&worker.id, &worker.identity);
             unfit.add_if(RefusalReason::Offline, worker.availability(cutoff) == Availability::Offline);
             unfit.add_if(RefusalReason::Draining, worker.policy == SchedulingPolicy::Draining);
             unfit.add_if(RefusalReason::NoInventory, !worker.knows_inventory());
             let next = zones.len();
             let zone = *zones.entry(&worker.identity.zone).or_insert(next);
-            Seat { worker, free: worker.free_beside(&reserved.on(worker)), placed: 0, unfit, zone }
+            Bin { worker, free: worker.free_beside(&reserved.on(worker)), placed: 0, unfit, zone }
         });
-        let seats: Vec<_> = seats.collect();
-        Self { in_zones: vec![0; zones.len()], seats, strategy, distinct }
+        let bins: Vec<_> = bins.collect();
+        Self { in_zones: vec![0; zones.len()], bins, strategy, distinct }
     }
 
     /// All workers as they are after the VMs that were placed, in the order in which they came.
-    pub fn seats(&self) -> &[Seat<'a>] {
-        &self.seats
+    pub fn bins(&self) -> &[Bin<'a>] {
+        &self.bins
     }
 
     /// Why a VM of this size is not placed on a worker; empty if it could be.
-    pub fn refusals(&self, seat: &Seat<'a>, size: VmSize) -> Reasons {
-        let mut reasons = seat.unfit.and(seat.size_refusals(size));
+    pub fn refusals(&self, bin: &Bin<'a>, size: VmSize) -> Reasons {
+        let mut reasons = bin.unfit.and(bin.size_refusals(size));
         let is_taken = match self.distinct {
             Distinct::None => false,
-            Distinct::Worker => seat.placed > 0,
-            Distinct::Zone => self.in_zone(seat) > 0,
+            Distinct::Worker => bin.placed > 0,
+            Distinct::Zone => self.in_zone(bin) > 0,
         };
         reasons.add_if(RefusalReason::Distinct, is_taken);
         reasons
     }
 
-    /// The workers that could take a VM of this size next, as places in [`seats`](Self::seats), the preferred ones
+    /// The workers that could take a VM of this size next, as places in [`bins`](Self::bins), the preferred ones
     /// first; no more than so many of them, and how many there are.
     pub fn candidates(&self, size: VmSize, most: usize) -> (Vec<usize>, usize) {
-        let fitting = (0..).zip(&self.seats).filter(|(_, seat)| self.refusals(seat, size).is_empty());
-        let preference = |seat: &Seat<'a>| seat.preference(self.strategy, self.in_zone(seat));
-        first_of(fitting.map(|(at, seat)| (preference(seat), at)).collect(), most)
+        let fitting = (0..).zip(&self.bins).filter(|(_, bin)| self.refusals(bin, size).is_empty());
+        let preference = |bin: &Bin<'a>| bin.preference(self.strategy, self.in_zone(bin));
+        first_of(fitting.map(|(at, bin)| (preference(bin), at)).collect(), most)
     }
 
     /// Places VMs of one size, as many of them as fit. Answers the worker of each.
     pub fn place(&mut self, size: VmSize, count: usize) -> Vec<&'a Arc<Worker>> {
         let mut zones = vec![Vec::new(); self.in_zones.len()];
-        for (at, seat) in (0..).zip(&self.seats) {
-            if self.refusals(seat, size).is_empty() {
-                zones[seat.zone].push(Reverse((seat.preference(self.strategy, 0), at)));
+        for (at, bin) in (0..).zip(&self.bins) {
+            if self.refusals(bin, size).is_empty() {
+                zones[bin.zone].push(Reverse((bin.preference(self.strategy, 0), at)));
             }
         }
         // The workers of a zone share its number of VMs, so their order among each other does not depend on it.
@@ -296,22 +296,22 @@ impl<'a> Placer<'a> {
         };
         let mut next: BinaryHeap<_> =
             (0..zones.len()).filter_map(|zone| best_of(&zones, &self.in_zones, zone)).collect();
-        let mut placed = Vec::with_capacity(count.min(self.seats.len()));
+        let mut placed = Vec::with_capacity(count.min(self.bins.len()));
         while placed.len() < count {
             let Some(Reverse((_, zone))) = next.pop() else { break };
             let Some(Reverse((_, at))) = zones[zone].pop() else { continue };
-            let seat = &mut self.seats[at];
-            seat.free.take(size);
-            seat.placed += 1;
+            let bin = &mut self.bins[at];
+            bin.free.take(size);
+            bin.placed += 1;
             self.in_zones[zone] += 1;
-            placed.push(seat.worker);
+            placed.push(bin.worker);
             let may_take_another = match self.distinct {
-                Distinct::None => seat.size_refusals(size).is_empty(),
+                Distinct::None => bin.size_refusals(size).is_empty(),
                 Distinct::Worker => false,
                 Distinct::Zone => continue,
             };
             if may_take_another {
-                zones[zone].push(Reverse((seat.preference(self.strategy, 0), at)));
+                zones[zone].push(Reverse((bin.preference(self.strategy, 0), at)));
             }
             next.extend(best_of(&zones, &self.in_zones, zone));
         }
@@ -334,8 +334,8 @@ impl<'a> Placer<'a> {
         places
     }
 
-    fn in_zone(&self, seat: &Seat<'a>) -> u32 {
-        self.in_zones[seat.zone]
+    fn in_zone(&self, bin: &Bin<'a>) -> u32 {
+        self.in_zones[bin.zone]
     }
 }
 
@@ -548,11 +548,11 @@ mod tests {
             let mut model = Model { workers: &workers, constraints: &constraints, reserved, placed };
             for (size, count) in sizes {
                 for at in 0..workers.len() {
-                    let reasons: Vec<_> = placer.refusals(&placer.seats()[at], size).iter().collect();
+                    let reasons: Vec<_> = placer.refusals(&placer.bins()[at], size).iter().collect();
                     prop_assert_eq!(reasons, model.reasons(at, size, distinct));
                     let [cpu_cores, memory_mb, disk_gb, vm_slots] = model.free(at).map(i64::unsigned_abs);
                     let free = FreeCapacity { cpu_cores, memory_mb, disk_gb, vm_slots };
-                    prop_assert_eq!(placer.seats()[at].free, free);
+                    prop_assert_eq!(placer.bins()[at].free, free);
                 }
                 let (preferred, fitting) = placer.candidates(size, usize::MAX);
                 prop_assert_eq!(preferred.len(), fitting);

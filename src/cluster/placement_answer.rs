@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::free_capacity::{FreeCapacity, VmSize};
 use super::placement::{
-    Distinct, PlacementConstraints, PlacementStrategy, Placer, Reasons, RefusalReason, Seat, first_of,
+    Bin, Distinct, PlacementConstraints, PlacementStrategy, Placer, Reasons, RefusalReason, first_of,
 };
 use super::view::{View, WorkerView};
 
@@ -131,7 +131,7 @@ impl Placement {
         let mut placer = view.placer(constraints, (*strategy, *distinct));
         let (preferred, total_candidates) = placer.candidates(*size, *limit);
         let candidates = preferred.into_iter().map(|at| {
-            let Seat { worker, free, .. } = &placer.seats()[at];
+            let Bin { worker, free, .. } = &placer.bins()[at];
             PlacementCandidate { worker: view.worker(worker), vms: free.count(*size), free: *free }
         });
         let candidates = candidates.collect();
@@ -179,19 +179,19 @@ impl Refusals {
     fn of(placer: &Placer<'_>, size: VmSize, view: &Arc<View>, limit: usize) -> Self {
         let mut counts = [0; RefusalReason::ALL.len()];
         let mut misses = Vec::new();
-        for (at, seat) in placer.seats().iter().enumerate() {
-            let reasons = placer.refusals(seat, size);
+        for (at, bin) in placer.bins().iter().enumerate() {
+            let reasons = placer.refusals(bin, size);
             if !reasons.is_empty() {
                 reasons.iter().for_each(|reason| counts[reason as usize] += 1);
-                misses.push((miss(seat, size, reasons), at));
+                misses.push((miss(bin, size, reasons), at));
             }
         }
         let (nearest, total) = first_of(misses, limit);
         let nearest = nearest.into_iter().map(|at| {
-            let seat = &placer.seats()[at];
-            let reasons = placer.refusals(seat, size);
-            let reasons = reasons.iter().map(|reason| RefusalDetail::of(reason, seat, size)).collect();
-            PlacementRefusal { worker: view.worker(seat.worker), reasons }
+            let bin = &placer.bins()[at];
+            let reasons = placer.refusals(bin, size);
+            let reasons = reasons.iter().map(|reason| RefusalDetail::of(reason, bin, size)).collect();
+            PlacementRefusal { worker: view.worker(bin.worker), reasons }
         });
         let by_reason = RefusalReason::ALL.iter().map(|&reason| {
             let workers = counts[reason as usize];
@@ -203,15 +203,15 @@ impl Refusals {
     }
 }
 
-fn miss<'a>(seat: &Seat<'a>, size: VmSize, reasons: Reasons) -> Miss<'a> {
+fn miss<'a>(bin: &Bin<'a>, size: VmSize, reasons: Reasons) -> Miss<'a> {
     let (mut of_size, mut missing) = (0, 0);
     for reason in reasons.iter() {
-        if let Some((needed, free)) = amounts(reason, &seat.free, size) {
+        if let Some((needed, free)) = amounts(reason, &bin.free, size) {
             of_size += 1;
             missing = missing.max((needed - free) * 1_000_000 / needed);
         }
     }
-    Miss { other_than_size: reasons.len() - of_size, reasons: reasons.len(), missing, id: seat.worker.id.as_str() }
+    Miss { other_than_size: reasons.len() - of_size, reasons: reasons.len(), missing, id: bin.worker.id.as_str() }
 }
 
 /// What one VM needs of what is short, and what is free of it; none if the reason is not about an amount.
@@ -233,8 +233,8 @@ fn amounts(reason: RefusalReason, free: &FreeCapacity, size: VmSize) -> Option<(
 }
 
 impl RefusalDetail {
-    fn of(reason: RefusalReason, seat: &Seat<'_>, size: VmSize) -> Self {
-        let amounts = amounts(reason, &seat.free, size).map(|(needed, free)| (needed, free, needed - free));
+    fn of(reason: RefusalReason, bin: &Bin<'_>, size: VmSize) -> Self {
+        let amounts = amounts(reason, &bin.free, size).map(|(needed, free)| (needed, free, needed - free));
         let short = |what: &str| {
             let (needed, free, missing) = amounts.unwrap_or_default();
             format!("needs {needed} {what}, of which {free} are free: {missing} are missing")

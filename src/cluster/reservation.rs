@@ -1,8 +1,9 @@
 //! Reservations: room that is held on workers for VMs that are not there yet.
 //!
 //! A reservation is made whole or not at all, and ends by itself: each of its slots is taken by a VM, released, or
-//! expires. What is held on a worker is part of the [worker](super::Worker::reserved), as a sum that changes in the same
-//! commits. How it looks at one moment is in [`reservation_view`](super::reservation_view); when a slot is taken is decided in the [journal](crate::journal), with the heartbeat that brings the VM.
+//! expires. What is held on a worker is part of the [worker](super::Worker::reserved), as a sum that changes in the
+//! same commits. How it looks at one moment is in [`reservation_view`](super::reservation_view); when a slot is taken
+//! is decided in the [journal](crate::journal), with the heartbeat that brings the VM.
 
 use std::fmt;
 use std::str::FromStr;
@@ -108,8 +109,8 @@ impl Reservation {
         Self { state, ended_at: Some(at), revision, ..self }
     }
 
-    /// The same, made at a moment: for one that was made by a clock that was ahead, and would be held for longer than it
-    /// was asked for.
+    /// The same, made at a moment: for one that was made by a clock that was ahead, and would be held for longer than
+    /// it was asked for.
     #[must_use]
     pub fn made_at(&self, at: Timestamp, revision: u64) -> Self {
         let lifetime: TimeDelta = self.expires_at - self.created_at;

@@ -95,6 +95,9 @@ pub struct VmReports {
     id: VmId,
     /// By the ids of their workers; nearly always one.
     reports: Vec<Arc<Vm>>,
+    /// The revision at which a report last went while others stayed, or a later one; 0 if none went since this server
+    /// has started.
+    last_removal: u64,
 }
 
 impl VmReports {
@@ -251,7 +254,7 @@ impl Snapshot {
             if let Some(before) = next.workers.remove(id.as_str()) {
                 next.totals.replace(Some(&before), None);
                 next.indexes.replace(Some(&before), None);
-                next.replace_reports(&before.usage.vms, &[]);
+                next.replace_reports(&before.usage.vms, &[], revision);
                 next.replace_vms_of_zone(Some(&before), None);
             }
         }
@@ -270,7 +273,7 @@ impl Snapshot {
                 }
                 None => WorkerVms::default(),
             };
-            next.replace_reports(&old_vms, &worker.usage.vms);
+            next.replace_reports(&old_vms, &worker.usage.vms, worker.usage.vms_revision);
             next.replace_vms_of_zone(before.as_deref(), Some(&worker));
         }
         next
@@ -291,7 +294,7 @@ impl Snapshot {
         let mut reports = Vec::with_capacity(ids);
         for of_one in vms.chunk_by(|one, other| one.id == other.id) {
             let Some(first) = of_one.first() else { continue };
-            let entry = VmReports { id: first.id.clone(), reports: of_one.to_vec() };
+            let entry = VmReports { id: first.id.clone(), reports: of_one.to_vec(), last_removal: 0 };
             next.vms_holding_slots += usize::from(entry.holds_slot());
             if entry.is_duplicate() {
                 Arc::make_mut(&mut next.duplicates).insert(entry.id.clone());
@@ -394,6 +397,16 @@ impl Snapshot {
     /// The reports of the VM with this id.
     pub fn find_vm(&self, id: &str) -> Option<&VmReports> {
         self.vms.get(id)
+    }
+
+    /// The revision at which what is shown of a VM last changed, or a later one. While several workers report the VM,
+    /// that is the present one, since any heartbeat of theirs may change which report is shown. That one of several
+    /// reports went before this server started is not known.
+    pub(super) fn reports_revision(&self, id: &str) -> u64 {
+        self.find_vm(id).map_or(self.revision, |entry| match entry.only() {
+            Some(vm) => vm.revision.max(entry.last_removal),
+            None => self.revision,
+        })
     }
 
     /// All VMs, by id, each once however many workers report it.
@@ -599,14 +612,16 @@ impl Snapshot {
         others.any(|vm| self.workers.search(vm.worker_id.as_str()).is_some_and(|other| &*other.identity.zone == zone))
     }
 
-    /// Replaces the reports of one worker by its new ones; both lists are sorted by id.
-    fn replace_reports(&mut self, old: &[Arc<Vm>], new: &[Arc<Vm>]) {
+    /// Replaces the reports of one worker, whose VMs changed at this revision, by its new ones; both lists are sorted by
+    /// id.
+    fn replace_reports(&mut self, old: &[Arc<Vm>], new: &[Arc<Vm>], revision: u64) {
         if std::ptr::eq(old, new) {
             return;
         }
         for vm in old {
             if new.binary_search_by(|other| other.id.cmp(&vm.id)).is_err() {
-                self.edit_reports(&vm.id, |reports| reports.retain(|other| other.worker_id != vm.worker_id));
+                let remove = |reports: &mut Vec<Arc<Vm>>| reports.retain(|other| other.worker_id != vm.worker_id);
+                self.edit_reports(&vm.id, revision, remove);
             }
         }
         for vm in new {
@@ -614,7 +629,7 @@ impl Snapshot {
                 .binary_search_by(|other| other.id.cmp(&vm.id))
                 .is_ok_and(|at| old.get(at).is_some_and(|other| Arc::ptr_eq(other, vm)));
             if !same {
-                self.edit_reports(&vm.id, |reports| {
+                self.edit_reports(&vm.id, revision, |reports| {
                     match reports.binary_search_by(|other| other.worker_id.cmp(&vm.worker_id)) {
                         Ok(at) => reports[at] = vm.clone(),
                         Err(at) => reports.insert(at, vm.clone()),
@@ -624,12 +639,16 @@ impl Snapshot {
         }
     }
 
-    fn edit_reports(&mut self, id: &VmId, edit: impl FnOnce(&mut Vec<Arc<Vm>>)) {
+    fn edit_reports(&mut self, id: &VmId, revision: u64, edit: impl FnOnce(&mut Vec<Arc<Vm>>)) {
         let before = self.vms.search(id.as_str());
         self.vms_holding_slots -= usize::from(before.is_some_and(VmReports::holds_slot));
-        let mut entry = before.cloned().unwrap_or_else(|| VmReports { id: id.clone(), reports: Vec::with_capacity(1) });
-        let was_duplicate = entry.is_duplicate();
+        let new = || VmReports { id: id.clone(), reports: Vec::with_capacity(1), last_removal: 0 };
+        let mut entry = before.cloned().unwrap_or_else(new);
+        let (was_duplicate, count) = (entry.is_duplicate(), entry.reports.len());
         edit(&mut entry.reports);
+        if entry.reports.len() < count {
+            entry.last_removal = revision;
+        }
         self.vms_holding_slots += usize::from(entry.holds_slot());
         match (was_duplicate, entry.is_duplicate()) {
             (false, true) => _ = Arc::make_mut(&mut self.duplicates).insert(id.clone()),

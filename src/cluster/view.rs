@@ -4,6 +4,7 @@
 //! Whether a worker is online depends on the moment, so that is decided here and not in the snapshot. Which rows an
 //! answer has, and in what order, is for [`resolvers`](crate::resolvers) to say.
 
+use std::hash::{Hash, Hasher};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use super::status::{Availability, VmStatus, WorkerStatus};
 use super::totals::OnlineTotals;
 use super::uptime::Uptime;
 use super::vm::Vm;
-use super::worker::{Identity, LivenessCutoff, Worker};
+use super::worker::{Identity, LivenessCutoff, Usage, Worker};
 use crate::clock::Timestamp;
 use crate::render::{RenderCache, Volatility};
 
@@ -219,6 +220,24 @@ impl WorkerView {
     /// How many VMs hold a slot on it: the length of [`vms`](Self::vms) without statuses.
     pub fn vm_count(&self) -> usize {
         self.worker.usage.vms.count_slot_holders()
+    }
+
+    /// Hashes everything that is shown of it but what every heartbeat changes: when it was heard, how long it has been
+    /// up, its revision. A heartbeat that says the same as the one before leaves the hash as it is.
+    pub fn hash_shown<H: Hasher>(&self, hasher: &mut H) {
+        let Worker { id, identity: _, registration_revision, life, owner: _, usage, policy, .. } = &*self.worker;
+        let Worker { drain: _, policy_revision, last_announced_availability: _, reserved, .. } = &*self.worker;
+        let Usage { used_cpu_cores, used_memory_mb, used_disk_gb, vms_revision, .. } = usage;
+        (id.as_str(), life.incarnation, life.started_at, self.status(), policy, reserved).hash(hasher);
+        (used_cpu_cores, used_memory_mb, used_disk_gb).hash(hasher);
+        // What was read of a revision before the database was set back may not be what is there now.
+        let epochs = &self.view.snapshot.epochs;
+        for revision in [*registration_revision, *vms_revision, *policy_revision] {
+            (revision, epochs.of(revision)).hash(hasher);
+        }
+        if let Some(drain) = self.drain() {
+            drain.hash_shown(hasher);
+        }
     }
 
     /// Its VMs, by id: those in one of these statuses, or without statuses those that hold a slot.

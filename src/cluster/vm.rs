@@ -53,9 +53,27 @@ impl Vm {
             && *reservation_id == other.reservation_id
     }
 
+    /// The latest of all times that are stored of it.
+    pub(super) fn latest_time(&self) -> Timestamp {
+        let observed = self.created_at.max(self.status_since);
+        self.started_at.map_or(observed, |started_at| started_at.max(observed))
+    }
+
+    /// The same with times that are after `now` set to it.
+    pub(super) fn with_clamped_times(&self, now: Timestamp, revision: u64) -> Self {
+        let clamp = |time: Timestamp| time.min(now);
+        Self {
+            created_at: clamp(self.created_at),
+            started_at: self.started_at.map(clamp),
+            status_since: clamp(self.status_since),
+            revision,
+            ..self.clone()
+        }
+    }
+
     /// The same report with the times that follow from the report before it: that of the same worker, or of another one
-    /// from which the VM has moved. The VM is as old as it was there, and what has not changed since then is not told as
-    /// new.
+    /// from which the VM has moved. The VM is as old as it was there, and what has not changed since then is not told
+    /// as new.
     #[must_use]
     pub fn after(mut self, before: &Self) -> Self {
         self.created_at = before.created_at.min(self.created_at);

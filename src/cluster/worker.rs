@@ -229,6 +229,9 @@ pub struct Usage {
     pub inventory_revision: Option<u64>,
     /// Revision of the last change to the set of VMs.
     pub vms_revision: u64,
+    /// How many VMs that hold a slot were set aside when it reported them last, because of their ids: they are not
+    /// among its VMs, and something runs there all the same.
+    pub set_aside_vms: u32,
     /// The policy revision that the present life has heard of, as it echoed last; none if it never did.
     pub policy_echo: Option<u64>,
     /// What the present life last said of a policy hook that failed; see [`Worker::policy_error`].
@@ -254,6 +257,8 @@ pub struct WorkerVms {
     slot_holders: usize,
     /// Those among them whose CPUs or memory are not known. Counted once, too: placements tell how many there are.
     unsized_slot_holders: usize,
+    /// The latest time that is stored of any of them. Found once, since each sweep asks for it.
+    latest_time: Option<Timestamp>,
 }
 
 impl WorkerVms {
@@ -265,6 +270,27 @@ impl WorkerVms {
     /// How many of them hold a slot.
     pub fn count_slot_holders(&self) -> usize {
         self.slot_holders
+    }
+
+    /// Those of which a time is after `now` with that time set to it, and the others as they are. None if there are
+    /// none of the first.
+    pub fn with_clamped_times(&self, now: Timestamp, revision: u64) -> Option<Self> {
+        if self.latest_time.is_none_or(|latest| latest <= now) {
+            return None;
+        }
+        let clamped = self.vms.iter().map(|vm| match vm.latest_time() > now {
+            true => Arc::new(vm.with_clamped_times(now, revision)),
+            false => vm.clone(),
+        });
+        Some(clamped.collect::<Vec<_>>().into())
+    }
+
+    /// How many of them have a time after `now`.
+    pub fn count_later_than(&self, now: Timestamp) -> usize {
+        match self.latest_time {
+            Some(latest) if latest > now => self.vms.iter().filter(|vm| vm.latest_time() > now).count(),
+            Some(_) | None => 0,
+        }
     }
 
     /// How many of those have CPUs or memory that their worker cannot know.
@@ -279,7 +305,8 @@ impl From<Vec<Arc<Vm>>> for WorkerVms {
         let holders = || vms.iter().filter(|vm| vm.status.holds_slot());
         let slot_holders = holders().count();
         let unsized_slot_holders = holders().filter(|vm| vm.vcpus == 0 || vm.memory_mb == 0).count();
-        Self { vms: vms.into(), slot_holders, unsized_slot_holders }
+        let latest_time = vms.iter().map(|vm| vm.latest_time()).max();
+        Self { vms: vms.into(), slot_holders, unsized_slot_holders, latest_time }
     }
 }
 
@@ -434,12 +461,12 @@ impl Worker {
     /// The latest of all times that are stored of it.
     pub fn latest_time(&self) -> Timestamp {
         let drained_at = self.drain.as_ref().and_then(|drain| drain.latest_time());
-        let others = [self.life.deregistered_at, drained_at].into_iter().flatten();
+        let others = [self.life.deregistered_at, drained_at, self.usage.vms.latest_time].into_iter().flatten();
         others.fold(self.usage.last_seen.max(self.life.started_at), Timestamp::max)
     }
 
-    /// What its agent reports of the policy hook, if that failed since the drain that stands began, or else for the present
-    /// policy: what operators say of a drain later does not undo a failure.
+    /// What its agent reports of the policy hook, if that failed since the drain that stands began, or else for the
+    /// present policy: what operators say of a drain later does not undo a failure.
     pub fn policy_error(&self) -> Option<&PolicyError> {
         let since = self.standing_drain().map_or(self.policy_revision, |drain| drain.start_revision);
         // A higher one is of another database, such as this one before it was restored from a backup.
@@ -517,6 +544,7 @@ impl Usage {
             vms: WorkerVms::default(),
             inventory_revision: None,
             vms_revision: revision,
+            set_aside_vms: 0,
             policy_echo: None,
             policy_error: None,
         }

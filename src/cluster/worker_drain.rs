@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::drain::{Author, Deadline, Drain, DrainRequest};
-use super::status::SchedulingPolicy;
-use super::worker::Worker;
+use super::status::{Availability, SchedulingPolicy};
+use super::worker::{LivenessCutoff, Worker};
 use crate::clock::Timestamp;
 
 /// What a heartbeat has made of a drain.
@@ -97,7 +97,7 @@ impl Worker {
         let is_empty = self.is_empty();
         let step = match drain.completed_at {
             None if knows && is_empty => DrainStep::Completed,
-            Some(_) if self.usage.vms.count_slot_holders() > 0 => DrainStep::Reopened,
+            Some(_) if self.usage.vms.count_slot_holders() > 0 || self.usage.set_aside_vms > 0 => DrainStep::Reopened,
             None | Some(_) if is_notified_now || knows && drain.acknowledged_at.is_none() => DrainStep::Noted,
             None | Some(_) => return None,
         };
@@ -115,12 +115,13 @@ impl Worker {
         Some(step)
     }
 
-    /// Completes the drain that stands if what was reserved on the worker is all that was left of it. A worker that is not
-    /// heard from completes nothing: its next heartbeat does. Answers what has changed of the record, if anything.
-    pub fn complete_drain(&mut self, at: Timestamp, revision: u64) -> Option<DrainStep> {
+    /// Completes the drain that stands if what was reserved on the worker is all that was left of it. A worker that is
+    /// not heard from completes nothing, whether its silence is announced or not: its next heartbeat does. Answers what
+    /// has changed of the record, if anything.
+    pub fn complete_drain(&mut self, cutoff: LivenessCutoff, at: Timestamp, revision: u64) -> Option<DrainStep> {
         let drain = self.standing_drain()?;
         let is_due = drain.acknowledged_at.is_some() && drain.completed_at.is_none();
-        if !is_due || !self.is_empty() || self.is_known_to_be_offline() {
+        if !is_due || !self.is_empty() || self.availability(cutoff) == Availability::Offline {
             return None;
         }
         let drain = Arc::make_mut(self.drain.as_mut()?);
@@ -129,14 +130,17 @@ impl Worker {
         Some(DrainStep::Completed)
     }
 
-    /// Whether the present process has reported that no VM holds a slot, and none is held for a VM that is not there yet.
+    /// Whether the present process has reported that no VM holds a slot, none was set aside, and none is held for a VM
+    /// that is not there yet.
     pub fn is_empty(&self) -> bool {
-        self.knows_inventory() && self.usage.vms.count_slot_holders() == 0 && self.reserved.vm_slots == 0
+        let holds_none = self.usage.vms.count_slot_holders() == 0 && self.usage.set_aside_vms == 0;
+        self.knows_inventory() && holds_none && self.reserved.vm_slots == 0
     }
 
     /// Whether the present process knows of a drain. A process that echoes policy revisions says so itself. Of one that
     /// never did, this is its second heartbeat since the drain began: before it sent this one, it had the reply to the
-    /// first one, unless that was lost on the way. (Heartbeats of one commit were sent before the reply to any of them.)
+    /// first one, unless that was lost on the way. (Heartbeats of one commit were sent before the reply to any of
+    /// them.)
     fn knows_of_drain(&self, drain: &Drain, revision: u64) -> bool {
         match self.usage.policy_echo {
             // A higher one is of another database, such as this one before it was restored from a backup.

@@ -3,13 +3,12 @@
 //! Which workers there are to sort is for the filter to say ([`filter`](super::filter)); where a page begins and ends
 //! is in [`resolvers::page`](crate::resolvers::page).
 
-use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
+use super::sort_key::SortKey;
 use super::status::words;
 use super::view::WorkerView;
-use crate::clock::Timestamp;
 
 words! {
     /// By what workers can be sorted.
@@ -48,75 +47,23 @@ pub struct WorkerOrder {
     pub descending: bool,
 }
 
-/// The key of a worker in an order, which a cursor of that order carries. Each order has a variant of its own, so that
-/// a cursor of another order is noticed even if both keys are texts.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WorkerSortKey {
-    /// In the order by id, which VMs have too.
-    Id(String),
-    /// In the order by hostname.
-    Hostname(String),
-    /// In the order by zone.
-    Zone(String),
-    /// In the order by share of CPU cores.
-    Cpu(f64),
-    /// In the order by share of memory.
-    Memory(f64),
-    /// In the order by number of VMs.
-    Vms(usize),
-    /// In the order by last heartbeat.
-    Seen(Timestamp),
-    /// In the order by free CPU cores.
-    FreeCpu(u64),
-    /// In the order by free memory.
-    FreeMemory(u64),
-    /// In the order by free VM slots.
-    FreeSlots(u64),
-}
-
-impl WorkerSortKey {
-    /// The key of a worker.
-    pub fn of(worker: &WorkerView, field: WorkerOrderField) -> Self {
-        match field {
-            WorkerOrderField::Id => Self::Id(worker.worker.id.as_str().to_owned()),
-            WorkerOrderField::Hostname => Self::Hostname(worker.identity().hostname.as_ref().to_owned()),
-            WorkerOrderField::Zone => Self::Zone(worker.identity().zone.as_ref().to_owned()),
-            WorkerOrderField::CpuUsage => Self::Cpu(worker.cpu_usage_percent()),
-            WorkerOrderField::MemoryUsage => Self::Memory(worker.memory_usage_percent()),
-            WorkerOrderField::VmCount => Self::Vms(worker.vm_count()),
-            WorkerOrderField::LastSeen => Self::Seen(worker.worker.usage.last_seen),
-            WorkerOrderField::FreeCpuCores => Self::FreeCpu(worker.worker.free().cpu_cores),
-            WorkerOrderField::FreeMemory => Self::FreeMemory(worker.worker.free().memory_mb),
-            WorkerOrderField::FreeVmSlots => Self::FreeSlots(worker.worker.free().vm_slots),
-        }
-    }
-
-    /// Compares two keys of one order; none if they are of different orders.
-    pub fn compare(&self, other: &Self) -> Option<Ordering> {
-        match (self, other) {
-            (Self::Id(one), Self::Id(other))
-            | (Self::Hostname(one), Self::Hostname(other))
-            | (Self::Zone(one), Self::Zone(other)) => Some(one.cmp(other)),
-            (Self::Cpu(one), Self::Cpu(other)) | (Self::Memory(one), Self::Memory(other)) => Some(one.total_cmp(other)),
-            (Self::Vms(one), Self::Vms(other)) => Some(one.cmp(other)),
-            (Self::Seen(one), Self::Seen(other)) => Some(one.cmp(other)),
-            (Self::FreeCpu(one), Self::FreeCpu(other))
-            | (Self::FreeMemory(one), Self::FreeMemory(other))
-            | (Self::FreeSlots(one), Self::FreeSlots(other)) => Some(one.cmp(other)),
-            (
-                Self::Id(_)
-                | Self::Hostname(_)
-                | Self::Zone(_)
-                | Self::Cpu(_)
-                | Self::Memory(_)
-                | Self::Vms(_)
-                | Self::Seen(_)
-                | Self::FreeCpu(_)
-                | Self::FreeMemory(_)
-                | Self::FreeSlots(_),
-                _,
-            ) => None,
+impl WorkerOrderField {
+    /// The key of a worker in this order, and the revision at which it last changed, or a later one.
+    pub fn key(self, worker: &WorkerView) -> (SortKey, u64) {
+        let kept = &worker.worker;
+        let free = || kept.free();
+        match self {
+            // An id never changes.
+            Self::Id => (SortKey::Id(kept.id.shared()), 0),
+            Self::Hostname => (SortKey::Hostname(kept.identity.hostname.clone()), kept.registration_revision),
+            Self::Zone => (SortKey::Zone(kept.identity.zone.clone()), kept.registration_revision),
+            Self::CpuUsage => (SortKey::Cpu(worker.cpu_usage_percent()), kept.revision),
+            Self::MemoryUsage => (SortKey::Memory(worker.memory_usage_percent()), kept.revision),
+            Self::VmCount => (SortKey::Vms(worker.vm_count()), kept.usage.vms_revision),
+            Self::LastSeen => (SortKey::Seen(kept.usage.last_seen), kept.revision),
+            Self::FreeCpuCores => (SortKey::FreeCpu(free().cpu_cores), kept.revision),
+            Self::FreeMemory => (SortKey::FreeMemory(free().memory_mb), kept.revision),
+            Self::FreeVmSlots => (SortKey::FreeSlots(free().vm_slots), kept.revision),
         }
     }
 }

@@ -1,5 +1,7 @@
-//! The state of a service's health check in Consul, as the announcer updates it. How a check is registered, and how long
-//! after its last update Consul deregisters the service, is in `consul`.
+//! The form of the state of a service's health check in Consul, as the announcer updates it.
+//!
+//! Which states there are, and what they say, is declared by whoever is announced: `server`, `agent`. How a check is
+//! registered, and how long after its last update Consul deregisters the service, is in `consul`.
 
 /// The state of a service's check, and of its maintenance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Streaming responses (server-sent events): the headers that keep proxies from buffering them, and the interval of
-//! their keep-alives. What a stream sends is not here, but in `resolvers::watch`, and its frames are
-//! written in `rest::events`; WebSockets are in `graphql::transport`.
+//! their keep-alives. What a stream sends is not here, but in `resolvers::watch`; its frames are written in
+//! `rest::events`, `rest::drains` and `graphql::transport::sse`. WebSockets are in `graphql::transport`.
 
 use std::time::Duration;
 

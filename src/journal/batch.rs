@@ -11,8 +11,9 @@ use super::idempotency_record::{IdempotencyRecord, StoredResponse};
 use crate::auth::{Action, Caller, Denied, Role, Token, TokenId, TokenKind, TokenState};
 use crate::clock::Timestamp;
 use crate::cluster::{
-    Actor, Audit, Author, Availability, Changes, Cursor, Drain, DrainStep, Epochs, Event, EventKind, Reservation,
-    ReservationId, ReservationState, ReservedAt, Snapshot, Tombstone, Vm, VmId, VmReports, VmStatus, Worker, WorkerId,
+    Actor, Audit, Author, Availability, Changes, Cursor, Drain, DrainStep, Epochs, Event, EventKind, LivenessCutoff,
+    Reservation, ReservationId, ReservationState, ReservedAt, Snapshot, Tombstone, Vm, VmId, VmReports, VmStatus,
+    Worker, WorkerId,
 };
 use crate::error::Error;
 
@@ -79,6 +80,8 @@ pub enum ColumnGroup {
     Drain,
     /// What the process has heard of the policy, which is written with its heartbeat.
     PolicyReport,
+    /// How many of its VMs were set aside, which is written with its heartbeat, too.
+    SetAside,
     /// What was announced of its availability.
     Announcement,
     /// That it has left.
@@ -88,7 +91,7 @@ pub enum ColumnGroup {
 }
 
 impl ColumnGroup {
-    const COUNT: usize = 9;
+    const COUNT: usize = 10;
 }
 
 /// What an event says besides its cursor, time and kind.
@@ -543,8 +546,8 @@ impl<'a> Batch<'a> {
 
     /// Completes the drain of a worker on which nothing is reserved any more, if that was all that was left, and tells of
     /// it. Answers whether its record has changed.
-    pub fn complete_drain(&mut self, worker: &mut Worker) -> bool {
-        let step = worker.complete_drain(self.at, self.revision);
+    pub fn complete_drain(&mut self, worker: &mut Worker, cutoff: LivenessCutoff) -> bool {
+        let step = worker.complete_drain(cutoff, self.at, self.revision);
         self.tell_of_drain(worker, step)
     }
 
@@ -558,7 +561,7 @@ impl<'a> Batch<'a> {
                 self.record_event(Actor::Server, EventKind::WorkerDrainComplete, &id, message);
             }
             DrainStep::Reopened => {
-                let vms = worker.usage.vms.count_slot_holders();
+                let vms = worker.usage.vms.count_slot_holders() + worker.usage.set_aside_vms as usize;
                 let message = format!("The drain of worker {id} is not complete any more: VMs that hold a slot: {vms}");
                 self.record_event(Actor::Server, EventKind::WorkerDrainReopened, &id, message);
             }

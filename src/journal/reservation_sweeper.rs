@@ -30,12 +30,14 @@ const MAX_LOGGED_RESERVATIONS: usize = 20;
 pub struct ReservationSweeper {
     journal: Journal,
     clock: Clock,
+    /// For how long a worker may be silent.
+    offline_after: Duration,
 }
 
 impl ReservationSweeper {
     /// A sweeper of what this journal keeps.
-    pub fn new(journal: Journal, clock: Clock) -> Self {
-        Self { journal, clock }
+    pub fn new(journal: Journal, clock: Clock, offline_after: Duration) -> Self {
+        Self { journal, clock, offline_after }
     }
 
     /// Sweeps every second, until told to stop.
@@ -57,7 +59,7 @@ impl ReservationSweeper {
         let due: Vec<_> = due.map(|reservation| reservation.id.clone()).collect();
         let mut expired = Vec::new();
         for candidates in due.chunks(RESERVATIONS_PER_COMMIT) {
-            let command = ExpireReservations { candidates: candidates.to_vec() };
+            let command = ExpireReservations { candidates: candidates.to_vec(), offline_after: self.offline_after };
             expired.extend(self.journal.commit(command).await?.reply);
         }
         for id in expired.iter().take(MAX_LOGGED_RESERVATIONS) {

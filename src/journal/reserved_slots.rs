@@ -1,14 +1,16 @@
 //! Slots of reservations, and what is held for them on workers: both change together, in the same batch.
 //!
-//! A slot is taken in the commit of the heartbeat that brings its VM, so that there is no moment in which the room counts
-//! twice, or not at all.
+//! A slot is taken in the commit of the heartbeat that brings its VM, so that there is no moment in which the room
+//! counts twice, or not at all.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::batch::{Batch, ColumnGroup, EventDetails};
 use crate::cluster::{
-    Actor, EventKind, Reservation, ReservationState, ReservedSlot, Snapshot, VmId, VmSize, Worker, WorkerId,
+    Actor, EventKind, LivenessCutoff, Reservation, ReservationState, ReservedSlot, Snapshot, VmId, VmSize, Worker,
+    WorkerId,
 };
 
 /// How many rows a slot that is given back may write of its worker: the worker, and its drain with an event if that is
@@ -28,19 +30,25 @@ pub fn hold(batch: &mut Batch<'_>, reservation: Reservation) -> Arc<Reservation>
         *of_workers.entry(slot.worker_id.clone()).or_default() += 1;
     }
     for (id, count) in of_workers {
-        change_worker(batch, &id, |worker| (0..count).for_each(|_| worker.reserved.add(reservation.size)));
+        change_worker(batch, &id, None, |worker| (0..count).for_each(|_| worker.reserved.add(reservation.size)));
     }
     batch.put_reservation(reservation)
 }
 
-/// Ends what is held of a reservation.
-pub fn end(batch: &mut Batch<'_>, reservation: &Reservation, state: ReservationState) -> Arc<Reservation> {
+/// Ends what is held of a reservation. A worker that has been silent for longer than `offline_after` completes no drain
+/// by that.
+pub fn end(
+    batch: &mut Batch<'_>,
+    reservation: &Reservation,
+    state: ReservationState,
+    offline_after: Duration,
+) -> Arc<Reservation> {
     let mut of_workers = BTreeMap::<WorkerId, usize>::new();
     for slot in reservation.held_slots() {
         *of_workers.entry(slot.worker_id.clone()).or_default() += 1;
     }
     for (id, count) in of_workers {
-        give_back(batch, &id, reservation.size, count);
+        give_back(batch, &id, reservation.size, count, offline_after);
     }
     batch.put_reservation(reservation.ended(state, batch.at, batch.revision))
 }
@@ -52,9 +60,9 @@ pub fn only_worker(reservation: &Reservation) -> Option<WorkerId> {
     is_only.then(|| first.clone())
 }
 
-/// Lets VMs that a worker begins to hold take their slots. What was held on the worker itself is changed in `worker`, for
-/// the caller to put. Answers whether that is so.
-pub fn take(before: &Worker, worker: &mut Worker, batch: &mut Batch<'_>) -> bool {
+/// Lets VMs that a worker begins to hold take their slots. What was held on the worker itself is changed in `worker`,
+/// for the caller to put. Answers whether that is so.
+pub fn take(before: &Worker, worker: &mut Worker, offline_after: Duration, batch: &mut Batch<'_>) -> bool {
     if before.usage.vms.is_same(&worker.usage.vms) || !batch.may_hold_slots() {
         return false;
     }
@@ -71,7 +79,7 @@ pub fn take(before: &Worker, worker: &mut Worker, batch: &mut Batch<'_>) -> bool
         let named = || batch.reservation_for_vm(&vm.id).filter(|_| is_new).cloned();
         let Some(reservation) = says_so.or_else(named) else { continue };
         if let Some(place) = slot_for(&reservation, &vm.id, worker, vm.reservation_id.is_some(), batch) {
-            take_slot(&reservation, place, &vm.id, worker, batch);
+            take_slot(&reservation, place, &vm.id, worker, offline_after, batch);
         }
     }
     worker.reserved != reserved_before
@@ -98,7 +106,14 @@ fn slot_for(reservation: &Reservation, vm: &VmId, worker: &Worker, names_it: boo
         .or_else(|| find(&is_for_any))
 }
 
-fn take_slot(reservation: &Reservation, place: usize, vm: &VmId, worker: &mut Worker, batch: &mut Batch<'_>) {
+fn take_slot(
+    reservation: &Reservation,
+    place: usize,
+    vm: &VmId,
+    worker: &mut Worker,
+    offline_after: Duration,
+    batch: &mut Batch<'_>,
+) {
     let mut taken = reservation.clone();
     let Some(slot) = taken.slots.get_mut(place) else { return };
     slot.state = ReservationState::Taken;
@@ -116,7 +131,7 @@ fn take_slot(reservation: &Reservation, place: usize, vm: &VmId, worker: &mut Wo
     if held_on == worker.id {
         worker.reserved.subtract(reservation.size);
     } else {
-        give_back(batch, &held_on, reservation.size, 1);
+        give_back(batch, &held_on, reservation.size, 1, offline_after);
     }
     batch.put_reservation(taken.settled(batch.at, batch.revision));
 }
@@ -142,18 +157,25 @@ pub fn release_on_removed(removed: &Worker, actor: Actor, batch: &mut Batch<'_>)
     }
 }
 
-fn give_back(batch: &mut Batch<'_>, worker: &WorkerId, size: VmSize, count: usize) {
-    change_worker(batch, worker, |worker| (0..count).for_each(|_| worker.reserved.subtract(size)));
+fn give_back(batch: &mut Batch<'_>, worker: &WorkerId, size: VmSize, count: usize, offline_after: Duration) {
+    let cutoff = LivenessCutoff::of(batch.at, offline_after);
+    change_worker(batch, worker, Some(cutoff), |worker| (0..count).for_each(|_| worker.reserved.subtract(size)));
 }
 
-fn change_worker(batch: &mut Batch<'_>, id: &WorkerId, change: impl FnOnce(&mut Worker)) {
+/// Changes what is held on a worker. With a cutoff, that may complete its drain.
+fn change_worker(
+    batch: &mut Batch<'_>,
+    id: &WorkerId,
+    cutoff: Option<LivenessCutoff>,
+    change: impl FnOnce(&mut Worker),
+) {
     // One that was removed holds nothing.
     let Some(known) = batch.find_worker(id.as_str()) else { return };
     let mut worker = Worker::clone(known);
     change(&mut worker);
     worker.revision = batch.revision;
     let mut column_groups = vec![ColumnGroup::Reserved];
-    if batch.complete_drain(&mut worker) {
+    if cutoff.is_some_and(|cutoff| batch.complete_drain(&mut worker, cutoff)) {
         column_groups.push(ColumnGroup::Drain);
     }
     batch.put_worker(worker, &column_groups);

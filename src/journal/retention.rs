@@ -1,5 +1,5 @@
-//! Retention: for how long events, drains that ended, idempotency records, tombstones and tokens that ended are kept, and the background
-//! task that prunes them.
+//! Retention: for how long events, drains that ended, idempotency records, tombstones and tokens that ended are kept,
+//! and the background task that prunes them.
 //!
 //! Events and idempotency records are no part of the state, and each server [removes](super::store::pruning) old ones
 //! beside the writer. Tombstones and tokens are part of the state: they are removed by a command like any other change.
@@ -50,8 +50,8 @@ const TOKEN_USES_PER_COMMIT: usize = 2_000;
 /// How many tokens one commit removes.
 const TOKENS_PER_COMMIT: usize = 2_000;
 
-/// How long a reservation is kept after its end, as a session is: so that whoever asks the next morning what became of it
-/// is told. The change log has it for longer.
+/// How long a reservation is kept after its end, as a session is: so that whoever asks the next morning what became of
+/// it is told. The change log has it for longer.
 const RESERVATION_RETENTION: TimeDelta = TimeDelta::days(1);
 
 /// How many reservations are kept after their end at most, some hundred bytes each: a scheduler that makes one for each
@@ -91,16 +91,16 @@ pub struct Retention {
     pub max_age: Duration,
     /// Of more events than this, the oldest are pruned. Those that operators caused count as well.
     pub max_events: u64,
-    /// Events that operators caused are kept for this long, and until other events of their time are pruned. Tokens that
-    /// ended are kept for as long, so that what was done with one can be read with its name and role.
+    /// Events that operators caused are kept for this long, and until other events of their time are pruned. Tokens
+    /// that ended are kept for as long, so that what was done with one can be read with its name and role.
     pub max_operator_event_age: Duration,
     /// Of more events that operators caused than this, the oldest are pruned once other events of their time are.
     pub max_operator_events: u64,
 }
 
 impl Default for Retention {
-    /// A week, as long as that is not more than some 200 MB, and a year of what operators did, as long as that is not more
-    /// than 300 MB: 2,700 acts a day.
+    /// A week, as long as that is not more than some 200 MB, and a year of what operators did, as long as that is not
+    /// more than 300 MB: 2,700 acts a day.
     fn default() -> Self {
         Self {
             max_age: Duration::from_secs(7 * 24 * 60 * 60),

@@ -1,5 +1,6 @@
 //! The columns of tables: the fields of the API's objects, taken from the lists in which these are declared
-//! ([`cluster::fields`](crate::cluster::fields)), so that none can be missing here.
+//! ([`cluster::fields`](crate::cluster::fields)), so that none can be missing here. Which of them a table shows unless
+//! others are named, `Objects` says.
 
 use std::borrow::Cow;
 

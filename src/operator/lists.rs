@@ -20,8 +20,8 @@ pub struct WorkersOptions {
     #[command(flatten)]
     filter: WorkerFilter,
 
-    /// In which order: id, hostname, zone, cpu_usage, memory_usage, vm_count, last_seen; with a - before it for the largest
-    /// first.
+    /// In which order: id, hostname, zone, cpu_usage, memory_usage, vm_count, last_seen, free_cpu_cores, free_memory_mb,
+    /// free_vm_slots; with a - before it for the largest first.
     #[arg(long, value_name = "FIELD", allow_hyphen_values = true)]
     sort: Option<String>,
 
@@ -38,6 +38,11 @@ pub struct VmsOptions {
 
     #[command(flatten)]
     filter: VmFilter,
+
+    /// In which order: id, name, status, worker_id, zone, vcpus, memory_mb, created_at, started_at, status_since; with a -
+    /// before it for the largest first.
+    #[arg(long, value_name = "FIELD", allow_hyphen_values = true)]
+    sort: Option<String>,
 
     #[command(flatten)]
     list: ListOptions,
@@ -70,7 +75,7 @@ impl WorkersOptions {
     /// Carries it out.
     pub async fn run(&self, notes: &Notes) -> Result<(), Failure> {
         let mut parameters = self.filter.parameters()?;
-        parameters.extend(self.sort.iter().map(|sort| ("sort".to_owned(), sort.clone())));
+        parameters.extend(sorted_by(self.sort.as_ref()));
         let list = List { objects: &WORKERS, path: &["workers"], parameters };
         run(&list, &self.ids, &self.list, notes).await
     }
@@ -84,9 +89,16 @@ impl VmsOptions {
 
     /// Carries it out.
     pub async fn run(&self, notes: &Notes) -> Result<(), Failure> {
-        let list = List { objects: &VMS, path: &["vms"], parameters: self.filter.parameters()? };
+        let mut parameters = self.filter.parameters()?;
+        parameters.extend(sorted_by(self.sort.as_ref()));
+        let list = List { objects: &VMS, path: &["vms"], parameters };
         run(&list, &self.ids, &self.list, notes).await
     }
+}
+
+/// The parameter of the API for an order.
+fn sorted_by(field: Option<&String>) -> Option<(String, String)> {
+    field.map(|field| ("sort".to_owned(), field.clone()))
 }
 
 async fn run(list: &List<'_>, ids: &[String], options: &ListOptions, notes: &Notes) -> Result<(), Failure> {

@@ -28,6 +28,7 @@ mod wait;
 pub mod watch;
 
 use std::process;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -141,12 +142,15 @@ impl OperatorCommand {
     }
 }
 
-/// Waits for the end of a command, or for a signal, and tells how it ended: the exit status of the process.
+/// Waits for the end of a command, or for a signal, and tells how it ended: the exit status of the process. Signals are
+/// listened for before the command has done anything: one that came earlier would end the process as it is, such as with
+/// a terminal that shows nothing.
 pub async fn conclude(notes: &Notes, command: impl Future<Output = Result<(), Failure>>) -> u8 {
+    let interruption = interruption();
     end_though_stuck();
     let outcome = tokio::select! {
         outcome = command => outcome,
-        status = interruption() => Err(notes.interrupted(status)),
+        status = interruption => Err(notes.interrupted(status)),
     };
     match outcome {
         Ok(()) => 0,
@@ -158,27 +162,38 @@ pub async fn conclude(notes: &Notes, command: impl Future<Output = Result<(), Fa
 }
 
 /// Sees to it that a signal ends the process also while it writes to a reader that takes nothing. The command is stuck in
-/// that, with the thread that it runs on; so another thread, with a runtime of its own, hears the signal, too.
+/// that, with the thread that it runs on; so another thread, with a runtime of its own, hears the signal, too. When this
+/// returns, it listens.
 fn end_though_stuck() {
-    let hear = || {
+    let (listening, until_it_listens) = mpsc::channel::<()>();
+    let hear = move || {
         let Ok(runtime) = runtime::Builder::new_current_thread().enable_all().build() else { return };
-        let status = runtime.block_on(interruption());
+        let interruption = {
+            let _inside = runtime.enter();
+            interruption()
+        };
+        drop(listening);
+        let status = runtime.block_on(interruption);
         thread::sleep(LONGEST_ENDING);
         process::exit(i32::from(status as u8));
     };
     // Without the thread, a signal still ends a command that is not stuck.
     let _ = thread::Builder::new().name("signals".to_owned()).spawn(hear);
+    // Nothing is sent: the other end is dropped by the thread, or with it.
+    let _ = until_it_listens.recv();
 }
 
-/// Waits until somebody ends the command.
-async fn interruption() -> ExitStatus {
+/// Listens from now on for whoever ends the command, and waits for that. It is called inside of a runtime.
+fn interruption() -> impl Future<Output = ExitStatus> {
     let (interrupt, terminate) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
-        // The system ends the process itself then.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => ExitStatus::Interrupted,
-        _ = terminate.recv() => ExitStatus::Terminated,
+    async {
+        let (Ok(mut interrupt), Ok(mut terminate)) = (interrupt, terminate) else {
+            // The system ends the process itself then.
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => ExitStatus::Interrupted,
+            _ = terminate.recv() => ExitStatus::Terminated,
+        }
     }
 }

@@ -204,7 +204,7 @@ impl Known<'_> {
         let before = self.rows.get(id);
         let (change, row) = match (before, now.get(id)) {
             // It came and went before it was looked at. Whether it was as the filter wants it, nobody knows any more.
-            (None, None) if self.list.parameters.iter().any(|(name, _)| name != "worker_id") => return Ok(()),
+            (None, None) if self.has_filter_beside_workers() => return Ok(()),
             (None, None) if !self.is_asked_for(worker) => return Ok(()),
             (None, None) => ("removed", None),
             (None, Some(row)) => ("added", Some(row.clone())),
@@ -241,6 +241,11 @@ impl Known<'_> {
             output.json_line(&self.object("removed", None, Some(&gone)))?;
         }
         Ok(())
+    }
+
+    /// Whether the list has a filter other than one of workers. An order is none.
+    fn has_filter_beside_workers(&self) -> bool {
+        self.list.parameters.iter().any(|(name, _)| !["worker_id", "sort"].contains(&name.as_str()))
     }
 
     /// One change.

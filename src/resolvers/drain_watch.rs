@@ -1,25 +1,22 @@
 //! The watch of drains: their progress, for clients that wait for it.
 //!
-//! It works as the other [watches](super::watch) do. A message is sent when it would show something else than the one
-//! before, which heartbeats alone do not cause. A drain that has ended, or has left the filter, is told once more.
+//! It works as the other [watches of workers](super::worker_watch) do. A message is sent when it would show something
+//! else than the one before, which heartbeats alone do not cause. A drain that has ended, or has left the filter, is
+//! told once more.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, Hasher as _};
-use std::ops::{Bound, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::quality::FixedState;
-use futures_util::stream::{self, Stream};
-use tokio::time::Interval;
+use futures_util::stream::Stream;
 
-use super::Resolvers;
-use super::watch::{check_period, ticks_every};
-use crate::auth::{Action, Caller};
-use crate::clock::Timestamp;
-use crate::cluster::{Change, Cursor, DrainFilter, DrainView, View, Worker, WorkerId, WorkerView};
+use super::worker_watch::{Told, Topic};
+use super::{Reading, Resolvers};
+use crate::auth::Caller;
+use crate::cluster::{DrainFilter, DrainView, Snapshot, View, Worker, WorkerId, WorkerView};
 use crate::error::Result;
-use crate::journal::{ChangeReceiver, Closed, Lagged};
 
 /// A message about the drain of one worker.
 #[derive(Clone, Debug)]
@@ -40,50 +37,15 @@ impl Resolvers {
         filter: DrainFilter,
         period: Option<Duration>,
     ) -> Result<impl Stream<Item = Result<DrainProgress>> + Send + use<>> {
-        let period = period.map(check_period).transpose()?;
-        let permit = self.authorize(caller, Action::Read)?;
-        let feed = self.journal.with(permit).subscribe();
-        let reading = self.present();
-        let watch = DrainWatch {
-            resolvers: self.clone(),
-            feed,
-            filter,
-            up_to: reading.view().snapshot.cursor(),
-            seen: reading.view().now,
-            due: reading.view().snapshot.draining_workers().map(|worker| worker.id.clone()).collect(),
-            last_sent: None,
-            gathered: BTreeSet::new(),
-            followed: BTreeMap::new(),
-            ticks: period.map(ticks_every),
-            no_silence_during: self.no_silence_during(),
-        };
-        let progress = stream::unfold(Box::new(watch), |mut watch| async move {
-            watch.next().await.map(|progress| (Ok(progress), watch))
-        });
-        Ok(self.while_accepted(caller.principal(), progress))
+        self.watch_workers(caller, DrainTopic { filter, followed: BTreeMap::new() }, period)
     }
 }
 
-struct DrainWatch {
-    resolvers: Resolvers,
-    feed: ChangeReceiver,
+/// The topic of drains: what a drain shows is told when it is something else than the reader knows.
+struct DrainTopic {
     filter: DrainFilter,
-    /// The cursor of the last change that was taken.
-    up_to: Cursor,
-    /// The latest moment of which the reader may have been shown the cluster.
-    seen: Timestamp,
-    /// Workers to look at now.
-    due: BTreeSet<WorkerId>,
-    /// The worker of the last message: the next one by id has its turn.
-    last_sent: Option<WorkerId>,
-    /// Workers to look at at the next tick.
-    gathered: BTreeSet<WorkerId>,
     /// What the reader was sent last, by worker.
     followed: BTreeMap<WorkerId, Followed>,
-    ticks: Option<Interval>,
-    /// In which time no worker becomes offline, and no drain overdue, without a commit, as far as that was known at its
-    /// start. A deadline that was set since is not in it: that it has passed is told by the commit that announces it.
-    no_silence_during: Range<Timestamp>,
 }
 
 /// What the reader was sent last of a worker.
@@ -93,48 +55,39 @@ struct Followed {
     shown: u64,
 }
 
-impl DrainWatch {
-    async fn next(&mut self) -> Option<DrainProgress> {
-        loop {
-            // What has come by the feed meanwhile is taken first: a slow reader gets fewer messages, with the latest
-            // state.
-            loop {
-                match self.feed.try_recv() {
-                    Some(Ok(change)) => self.take(&change),
-                    Some(Err(Lagged)) => self.look_at_all(),
-                    None => break,
-                }
-            }
-            while let Some(id) = self.next_due() {
-                let view = self.resolvers.latest(self.seen);
-                if let Some(progress) = self.progress_of(&id, &view) {
-                    return Some(progress);
-                }
-            }
-            let tick = async {
-                match &mut self.ticks {
-                    Some(ticks) => ticks.tick().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                heard = self.feed.recv() => match heard {
-                    Ok(Ok(change)) => self.take(&change),
-                    Ok(Err(Lagged)) => self.look_at_all(),
-                    Err(Closed) => return None,
-                },
-                _ = tick => self.due.append(&mut self.gathered),
-                () = self.resolvers.clock.left(self.no_silence_during.clone()) => {
-                    self.no_silence_during = self.resolvers.no_silence_during();
-                    self.seen = self.seen.max(self.no_silence_during.start);
-                    self.look_at_all();
-                }
-            }
-        }
+impl DrainTopic {
+    /// The workers whose drain stands, and those whose drain the reader was told of.
+    fn all(&self, snapshot: &Snapshot) -> Vec<WorkerId> {
+        let draining = snapshot.draining_workers().map(|worker| &worker.id);
+        draining.chain(self.followed.keys()).cloned().collect()
+    }
+}
+
+impl Topic for DrainTopic {
+    type Message = DrainProgress;
+
+    fn at_first(&self, reading: &Reading) -> Vec<WorkerId> {
+        self.all(&reading.view().snapshot)
     }
 
-    /// The message about a worker, if there is something new to tell.
-    fn progress_of(&mut self, id: &WorkerId, view: &Arc<View>) -> Option<DrainProgress> {
+    fn is_about(&self, id: &WorkerId, snapshot: &Snapshot) -> bool {
+        let drains = || snapshot.find_worker(id.as_str()).is_some_and(|worker| worker.standing_drain().is_some());
+        self.followed.contains_key(id) || drains()
+    }
+
+    fn changed_since(&self, _: u64, snapshot: &Snapshot) -> Vec<WorkerId> {
+        self.all(snapshot)
+    }
+
+    fn changed_by_clock(&self, _: &Arc<View>, now: &Arc<View>) -> Vec<WorkerId> {
+        self.all(&now.snapshot)
+    }
+
+    fn followed(&self) -> impl Iterator<Item = &WorkerId> {
+        self.followed.keys()
+    }
+
+    fn tell(&mut self, id: &WorkerId, _: u32, view: &Arc<View>) -> Told<DrainProgress> {
         let worker = view.find_worker(id.as_str());
         let drain = worker.as_ref().and_then(WorkerView::last_drain);
         let followed = self.followed.get(id);
@@ -144,66 +97,22 @@ impl DrainWatch {
         });
         if is_another {
             // It has ended, and the worker was drained again since, or purged: it is told as it was sent last.
-            if drain.is_some() {
-                self.due.insert(id.clone());
-            }
-            let Followed { worker, .. } = self.followed.remove(id)?;
-            let drain = WorkerView { worker, view: view.clone() }.last_drain()?;
-            return Some(DrainProgress { drain, is_last: true });
+            let before = self.followed.remove(id);
+            let before =
+                before.and_then(|Followed { worker, .. }| WorkerView { worker, view: view.clone() }.last_drain());
+            let message = before.map(|drain| DrainProgress { drain, is_last: true });
+            return Told { message, is_due_again: drain.is_some() };
         }
-        let drain = drain?;
+        let Some(drain) = drain else { return None.into() };
         if !drain.drain.stands() || !self.filter.matches(&drain) {
-            return self.followed.remove(id).map(|_| DrainProgress { drain, is_last: true });
+            return self.followed.remove(id).map(|_| DrainProgress { drain, is_last: true }).into();
         }
         let shown = shown(&drain);
         if followed.is_some_and(|followed| followed.shown == shown) {
-            return None;
+            return None.into();
         }
         self.followed.insert(id.clone(), Followed { worker: drain.worker.worker.clone(), shown });
-        Some(DrainProgress { drain, is_last: false })
-    }
-
-    fn next_due(&mut self) -> Option<WorkerId> {
-        let last_sent = self.last_sent.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let next = self.due.range::<WorkerId, _>((last_sent, Bound::Unbounded)).next();
-        let id = next.or_else(|| self.due.first())?.clone();
-        self.due.remove(&id);
-        self.last_sent = Some(id.clone());
-        Some(id)
-    }
-
-    fn take(&mut self, change: &Change) {
-        if change.starts_over {
-            self.up_to = change.cursor();
-            return self.look_at_all();
-        }
-        if change.revision <= self.up_to.revision {
-            return;
-        }
-        self.up_to = change.cursor();
-        let snapshot = self.resolvers.journal.for_server().snapshot();
-        let drains =
-            |id: &WorkerId| snapshot.find_worker(id.as_str()).is_some_and(|worker| worker.standing_drain().is_some());
-        let changed: Vec<_> =
-            change.workers.iter().filter(|id| self.followed.contains_key(*id) || drains(id)).cloned().collect();
-        self.waiting().extend(changed);
-        if change.removed > 0 {
-            let gone = self.followed.keys().filter(|id| snapshot.find_worker(id.as_str()).is_none());
-            let gone: Vec<_> = gone.cloned().collect();
-            self.waiting().extend(gone);
-        }
-    }
-
-    /// Looks at all drains again: the feed has lost changes, or some show something else by the clock alone.
-    fn look_at_all(&mut self) {
-        let snapshot = self.resolvers.journal.for_server().snapshot();
-        let all = snapshot.draining_workers().map(|worker| &worker.id).chain(self.followed.keys());
-        let all: Vec<_> = all.cloned().collect();
-        self.waiting().extend(all);
-    }
-
-    fn waiting(&mut self) -> &mut BTreeSet<WorkerId> {
-        if self.ticks.is_some() { &mut self.gathered } else { &mut self.due }
+        Some(DrainProgress { drain, is_last: false }).into()
     }
 }
 

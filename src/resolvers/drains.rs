@@ -10,10 +10,10 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::offload::steps;
-use super::page::{Edge, FilteredList, ListById, Listing, Page, PageRequest};
+use super::page::{Edge, FilteredList, ListById, Listing, Page, PageOrder, PageRequest};
 use super::{Reading, Resolvers};
 use crate::auth::{Action, Caller};
-use crate::cluster::{DrainFilter, DrainView, WorkerOrder, WorkerSortKey, WorkerView};
+use crate::cluster::{DrainFilter, DrainView, SortKey, WorkerView};
 use crate::error::{Error, Result};
 use crate::journal::Closed;
 
@@ -63,7 +63,7 @@ impl Reading {
         }
         let list = FilteredList { view: &self.view, filter };
         let drains = list.range(Bound::Unbounded, Bound::Unbounded).collect();
-        Listing::of(drains, edge, WorkerOrder::default(), request, &self.view.snapshot)
+        Listing::of(drains, edge, PageOrder::BY_ID, request, &self.view.snapshot)
     }
 
     /// One page of the last drains of workers, as far as they match, by the ids of the workers.
@@ -98,7 +98,7 @@ impl ListById for FilteredList<'_, DrainFilter> {
 
 fn edge(drain: DrainView) -> Edge<DrainView> {
     let id = drain.worker_id().shared();
-    Edge::new(WorkerSortKey::Id(id.as_ref().to_owned()), id, 0, drain)
+    Edge::new(SortKey::Id(id.clone()), id, 0, drain)
 }
 
 impl Resolvers {

@@ -7,7 +7,9 @@
 use super::checks::{
     MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, Whole, figure, truncate, vm_status, wanted, word,
 };
-use crate::cluster::{LabelFilter, MinFree, VmFilter, WorkerFilter, WorkerOrder, WorkerOrderField, WorkerStatus};
+use crate::cluster::{
+    LabelFilter, MinFree, VmFilter, VmOrder, VmOrderField, WorkerFilter, WorkerOrder, WorkerOrderField, WorkerStatus,
+};
 use crate::error::{Error, Result};
 
 /// What a protocol calls the parts of a filter, for refusals.
@@ -144,16 +146,28 @@ pub fn label(field: &'static str, text: &str) -> Result<LabelFilter> {
     Ok(LabelFilter { key: key.to_owned(), value: value.map(str::to_owned) })
 }
 
-/// An order of a query string: `cpu_usage`, or `-cpu_usage` for the largest first.
+/// An order of workers of a query string: `cpu_usage`, or `-cpu_usage` for the largest first.
 pub fn worker_order(field: &'static str, text: &str) -> Result<WorkerOrder> {
-    let (key, descending) = match text.strip_prefix('-') {
-        Some(key) => (key, true),
+    let (key, descending) = sort_key(field, text, WorkerOrderField::ALL, WorkerOrderField::as_str)?;
+    Ok(WorkerOrder { field: key, descending })
+}
+
+/// An order of VMs of a query string: `created_at`, or `-created_at` for the latest first.
+pub fn vm_order(field: &'static str, text: &str) -> Result<VmOrder> {
+    let (key, descending) = sort_key(field, text, VmOrderField::ALL, VmOrderField::as_str)?;
+    Ok(VmOrder { field: key, descending })
+}
+
+/// One of these sort keys, and whether the largest comes first.
+fn sort_key<K: Copy>(field: &'static str, text: &str, keys: &[K], word: fn(K) -> &'static str) -> Result<(K, bool)> {
+    let (wanted, descending) = match text.strip_prefix('-') {
+        Some(wanted) => (wanted, true),
         None => (text, false),
     };
-    match key.parse() {
-        Ok(field) => Ok(WorkerOrder { field, descending }),
-        Err(_) => {
-            let keys: Vec<_> = WorkerOrderField::ALL.iter().map(|field| field.as_str()).collect();
+    match keys.iter().find(|key| word(**key) == wanted) {
+        Some(key) => Ok((*key, descending)),
+        None => {
+            let keys: Vec<_> = keys.iter().map(|key| word(*key)).collect();
             let problem = format!(
                 "must be one of {}, with a - before it for the largest first, not {:?}",
                 keys.join(", "),
@@ -239,6 +253,18 @@ mod tests {
             let expected = "sort must be one of id, hostname, zone, cpu_usage, memory_usage, vm_count, last_seen, \
                             free_cpu_cores, free_memory_mb, free_vm_slots, \
                             with a - before it for the largest first, not ";
+            assert_eq!(refusal, format!("{expected}{odd:?}"));
+        }
+        for field in VmOrderField::ALL.iter().copied() {
+            for (sign, descending) in [("", false), ("-", true)] {
+                let order = vm_order("sort", &format!("{sign}{field}")).unwrap();
+                assert_eq!(order, VmOrder { field, descending });
+            }
+        }
+        for odd in ["", "-", "NAME", "hostname", "memory", "name,id"] {
+            let refusal = vm_order("sort", odd).unwrap_err().to_string();
+            let expected = "sort must be one of id, name, status, worker_id, zone, vcpus, memory_mb, created_at, \
+                            started_at, status_since, with a - before it for the largest first, not ";
             assert_eq!(refusal, format!("{expected}{odd:?}"));
         }
     }

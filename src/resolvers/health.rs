@@ -1,8 +1,8 @@
 //! The health of this server: its database, its journal, its commits, and how it follows other servers.
 //!
-//! Only the database is probed, and not for long; the health of the other parts is known from what they have done.
-//! Whether workers are healthy is another matter, see
-//! [`WorkerView::is_healthy`](crate::cluster::WorkerView::is_healthy).
+//! Only the database is probed, and not for long; the health of the other parts is known from what they have done: that
+//! of commits from what the writer has recorded in `journal::commit::health`. Whether workers are healthy is another
+//! matter, see [`WorkerView::is_healthy`](crate::cluster::WorkerView::is_healthy).
 
 use std::time::Duration;
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::page::{CursorPosition, Edge, Page, PageRequest, Seek, cursor_of_another_order, walk_start};
 use crate::cluster::{
-    Cursor, Group, Index, IndexedOrder, View, WorkerId, WorkerOrder, WorkerOrderField, WorkerSortKey, WorkerView,
+    Cursor, Group, Index, IndexedOrder, SortKey, View, WorkerId, WorkerOrder, WorkerOrderField, WorkerView,
 };
 use crate::error::Result;
 
@@ -44,9 +44,7 @@ pub(super) fn page(
         let Some(text) = text else { return Ok(None) };
         let place = CursorPosition::parse(text, field)?;
         match (indexed, &place.key) {
-            (IndexedOrder::Hostname, WorkerSortKey::Hostname(_)) | (IndexedOrder::Zone, WorkerSortKey::Zone(_)) => {
-                Ok(Some(place))
-            }
+            (IndexedOrder::Hostname, SortKey::Hostname(_)) | (IndexedOrder::Zone, SortKey::Zone(_)) => Ok(Some(place)),
             _ => Err(cursor_of_another_order(field, names)),
         }
     };
@@ -194,15 +192,24 @@ impl<E: Fn(WorkerView) -> Edge<WorkerView>> Seek for IndexedWalk<'_, E> {
 /// The text of a position, by which the index groups.
 fn text(place: &CursorPosition) -> &str {
     match &place.key {
-        WorkerSortKey::Hostname(text) | WorkerSortKey::Zone(text) => text,
-        WorkerSortKey::Id(_)
-        | WorkerSortKey::Cpu(_)
-        | WorkerSortKey::Memory(_)
-        | WorkerSortKey::Vms(_)
-        | WorkerSortKey::Seen(_)
-        | WorkerSortKey::FreeCpu(_)
-        | WorkerSortKey::FreeMemory(_)
-        | WorkerSortKey::FreeSlots(_) => "",
+        SortKey::Hostname(text) | SortKey::Zone(text) => text,
+        SortKey::Id(_)
+        | SortKey::Cpu(_)
+        | SortKey::Memory(_)
+        | SortKey::Vms(_)
+        | SortKey::Seen(_)
+        | SortKey::FreeCpu(_)
+        | SortKey::FreeMemory(_)
+        | SortKey::FreeSlots(_)
+        | SortKey::VmName(_)
+        | SortKey::VmStatus(_)
+        | SortKey::VmWorker(_)
+        | SortKey::VmZone(_)
+        | SortKey::VmCpus(_)
+        | SortKey::VmMemory(_)
+        | SortKey::VmCreated(_)
+        | SortKey::VmStarted(_)
+        | SortKey::VmStatusSince(_) => "",
     }
 }
 
@@ -218,10 +225,11 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::cluster::{
         Availability, Changes, Drain, Identity, LabelFilter, Life, SchedulingPolicy, Snapshot, Vm, VmFilter, VmId,
-        VmStatus, VmView, Worker, WorkerFilter, WorkerStatus,
+        VmOrder, VmOrderField, VmStatus, VmView, Worker, WorkerFilter, WorkerStatus,
     };
     use crate::resolvers::Reading;
     use crate::resolvers::page::PageNames;
+    use crate::resolvers::vms::edge_of_vm;
     use crate::resolvers::workers::edge;
 
     const IDS: u8 = 12;
@@ -346,15 +354,16 @@ mod tests {
                         let id = VmId::parse(&format!("vm{vm:02}")).unwrap();
                         let status = [VmStatus::Running, VmStatus::Stopped, VmStatus::Created][usize::from(status)];
                         let (name, worker_id) = (id.shared(), worker.id.clone());
-                        let (created_at, started_at, status_since) = (at(revision), None, at(revision));
+                        let started_at = (status == VmStatus::Running).then(|| at(revision));
+                        let (created_at, status_since) = (at(revision), at(revision));
                         let (note, reservation_id) = (None, None);
                         Arc::new(Vm {
                             id,
                             worker_id,
                             name,
                             status,
-                            vcpus: 1,
-                            memory_mb: 1,
+                            vcpus: u32::from(vm % 3),
+                            memory_mb: u32::from(vm % 2),
                             created_at,
                             started_at,
                             status_since,
@@ -391,14 +400,33 @@ mod tests {
         (ids, page.total, page.has_next, page.has_previous, page.edges.iter().map(Edge::cursor).collect())
     }
 
+    /// VMs by what clients are shown.
+    fn plain_order(one: &VmView, other: &VmView, field: VmOrderField) -> Ordering {
+        let zone = |vm: &VmView| vm.worker().map(|worker| worker.identity().zone.clone());
+        let (vm, with) = (&one.vm, &other.vm);
+        match field {
+            VmOrderField::Id => vm.id.cmp(&with.id),
+            VmOrderField::Name => vm.name.cmp(&with.name),
+            VmOrderField::Status => vm.status.cmp(&with.status),
+            VmOrderField::WorkerId => vm.worker_id.cmp(&with.worker_id),
+            VmOrderField::Zone => zone(one).cmp(&zone(other)),
+            VmOrderField::Vcpus => vm.vcpus.cmp(&with.vcpus),
+            VmOrderField::Memory => vm.memory_mb.cmp(&with.memory_mb),
+            VmOrderField::CreatedAt => vm.created_at.cmp(&with.created_at),
+            VmOrderField::StartedAt => vm.started_at.cmp(&with.started_at),
+            VmOrderField::StatusSince => vm.status_since.cmp(&with.status_since),
+        }
+    }
+
     fn vm_edge(vm: VmView) -> Edge<VmView> {
-        Edge::new(WorkerSortKey::Id(vm.vm.id.as_str().to_owned()), vm.vm.id.shared(), 0, vm)
+        Edge::new(SortKey::Id(vm.vm.id.shared()), vm.vm.id.shared(), 0, vm)
     }
 
     /// A query that is made after each step, with cursors of pages that were read before.
     #[derive(Clone, Debug)]
     struct Asked {
         field: WorkerOrderField,
+        vm_field: VmOrderField,
         descending: bool,
         filter: Option<WorkerFilter>,
         vms: VmFilter,
@@ -411,9 +439,11 @@ mod tests {
     fn asked() -> impl Strategy<Value = Asked> {
         let place = || prop::option::weighted(0.6, any::<sample::Index>());
         let filter = prop::option::weighted(0.4, worker_filter());
-        (field(), any::<bool>(), filter, vm_filter(), 0_i64..6, any::<bool>(), place(), place()).prop_map(
-            |(field, descending, filter, vms, size, from_the_end, after, before)| Asked {
+        let fields = (field(), sample::select(VmOrderField::ALL));
+        (fields, any::<bool>(), filter, vm_filter(), 0_i64..6, any::<bool>(), place(), place()).prop_map(
+            |((field, vm_field), descending, filter, vms, size, from_the_end, after, before)| Asked {
                 field,
+                vm_field,
                 descending,
                 filter,
                 vms,
@@ -438,6 +468,7 @@ mod tests {
         ) {
             let mut snapshot = Snapshot::empty("test".into());
             let mut places: Vec<(WorkerOrderField, String)> = Vec::new();
+            let mut vm_places: Vec<(VmOrderField, String)> = Vec::new();
             for (revision, (changed, asked)) in (1..).zip(steps) {
                 let mut changes = Changes::default();
                 for (id, step) in changed {
@@ -448,7 +479,7 @@ mod tests {
                 snapshot = snapshot.apply(changes, revision);
                 let at_once = Changes { workers: snapshot.workers().cloned().collect(), ..Changes::default() };
                 let at_once = Snapshot::empty("test".into()).apply(at_once, revision);
-                let Asked { field, descending, filter, vms, size, from_the_end, after, before } = asked;
+                let Asked { field, vm_field, descending, filter, vms, size, from_the_end, after, before } = asked;
                 let (order, filter) = (WorkerOrder { field, descending }, filter.unwrap_or_default());
                 let of_order: Vec<_> = places.iter().filter(|(of, _)| *of == field).map(|(_, place)| place).collect();
                 let place = |pick: Option<sample::Index>| {
@@ -468,7 +499,8 @@ mod tests {
                     let reading = Reading::of(Arc::new(view));
                     let view = reading.view();
                     let all = view.workers().filter(|worker| filter.matches(worker));
-                    let all = Page::of(all.map(|worker| edge(worker, order)).collect(), order, &request, snapshot);
+                    let all = all.map(|worker| edge(worker, order)).collect();
+                    let all = Page::cut_out(all, order, &request, snapshot);
                     let found = reading.page_of_workers(&filter, order, &request);
                     // For an empty list it cannot be checked which order a cursor is of.
                     if let (Ok(all), Ok(found)) = (&all, &found) {
@@ -483,16 +515,40 @@ mod tests {
 
                     let request = PageRequest { after: None, before: None, ..request.clone() };
                     let matching = view.vms().filter(|vm| vms.matches(vm)).map(vm_edge).collect();
-                    let all = Page::of(matching, WorkerOrder::default(), &request, snapshot).unwrap();
-                    let found = reading.page_of_vms(&vms, &request).unwrap();
+                    let all = Page::cut_out(matching, VmOrder::default(), &request, snapshot).unwrap();
+                    let found = reading.page_of_vms(&vms, VmOrder::default(), &request).unwrap();
                     prop_assert_eq!(shown(&found), shown(&all), "{:?}", &vms);
                     if let Some(middle) = all.edges.get(all.edges.len() / 2) {
                         let request = PageRequest { after: Some(middle.cursor()), ..request };
                         let matching = view.vms().filter(|vm| vms.matches(vm)).map(vm_edge).collect();
-                        let all = Page::of(matching, WorkerOrder::default(), &request, snapshot).unwrap();
-                        let found = reading.page_of_vms(&vms, &request).unwrap();
+                        let all = Page::cut_out(matching, VmOrder::default(), &request, snapshot).unwrap();
+                        let found = reading.page_of_vms(&vms, VmOrder::default(), &request).unwrap();
                         prop_assert_eq!(shown(&found), shown(&all), "{:?}", &vms);
                     }
+                    let order = VmOrder { field: vm_field, descending };
+                    let of_order: Vec<_> = vm_places.iter().filter(|(of, _)| *of == vm_field).collect();
+                    let place = |pick: Option<sample::Index>| {
+                        pick.filter(|_| !of_order.is_empty()).map(|pick| of_order[pick.index(of_order.len())].1.clone())
+                    };
+                    let request = PageRequest { after: place(after), before: place(before), ..request };
+                    let matching = view.vms().filter(|vm| vms.matches(vm)).map(|vm| edge_of_vm(vm, order)).collect();
+                    let all = Page::cut_out(matching, order, &request, snapshot);
+                    let found = reading.page_of_vms(&vms, order, &request);
+                    if let (Ok(all), Ok(found)) = (&all, &found) {
+                        prop_assert_eq!(shown(found), shown(all), "{:?} {:?} {:?}", &vms, order, &request);
+                        vm_places.extend(all.edges.iter().map(|edge| (vm_field, edge.cursor())));
+                    } else {
+                        prop_assert!(all.is_err() == found.is_err(), "{:?} {:?}", all, found);
+                    }
+                    let mut plainly: Vec<_> = view.vms().filter(|vm| vms.matches(vm)).collect();
+                    plainly.sort_by(|one, other| {
+                        let by_key = plain_order(one, other, vm_field);
+                        let by_key = if descending { by_key.reverse() } else { by_key };
+                        by_key.then_with(|| one.vm.id.cmp(&other.vm.id))
+                    });
+                    let listed = reading.listing_of_vms(&vms, order, &PageRequest::default()).unwrap();
+                    let ids = |vms: &[VmView]| vms.iter().map(|vm| vm.vm.id.clone()).collect::<Vec<_>>();
+                    prop_assert_eq!(ids(&listed.nodes), ids(&plainly));
                 }
                 // Both ways to the same state lead to the same sums.
                 let stats = |snapshot: &Snapshot| {

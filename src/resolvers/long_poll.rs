@@ -188,7 +188,8 @@ impl LongPoll<'_> {
             return Ok(true);
         }
         // A worker behind the end of the page does not change it.
-        let is_behind = |last: &Edge<WorkerView>| last.compare(&edge(after.clone(), order), order) == Ordering::Less;
+        let is_behind =
+            |last: &Edge<WorkerView>| last.compare(&edge(after.clone(), order), order.into()) == Ordering::Less;
         if request.starts_at_the_front() && page.has_next && page.edges.last().is_none_or(is_behind) {
             return Ok(false);
         }

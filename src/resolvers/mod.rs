@@ -34,6 +34,7 @@ pub mod tokens;
 mod vms;
 pub mod watch;
 pub mod worker_input;
+mod worker_watch;
 mod workers;
 
 use std::ops::Range;

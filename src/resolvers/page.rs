@@ -1,8 +1,8 @@
 //! Pages of lists, by keyset: a cursor has the sort key and the id of a row, not a number of rows, so that pages stay
 //! right while rows are added, removed and moved (see [`WalkOrder`]).
 //!
-//! Where rows come from is not known here: a list that can be searched implements [`Seek`] or [`ListById`], any other
-//! is sorted whole.
+//! Where rows come from is not known here: a list that can be searched implements [`Seek`] or [`ListById`]; of any
+//! other every row is looked at, and no more than two pages of them are kept at a time.
 
 use std::cmp::Ordering;
 use std::ops::Bound;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checks::truncate;
 use super::{Reading, Resolvers};
-use crate::cluster::{Cursor, Snapshot, View, WorkerOrder, WorkerOrderField, WorkerSortKey};
+use crate::cluster::{Cursor, Snapshot, SortKey, View, VmOrder, VmOrderField, WorkerOrder, WorkerOrderField};
 use crate::error::{Error, Result};
 
 /// Size of a page, unless the request has one.
@@ -92,11 +92,37 @@ impl Default for PageNames {
     }
 }
 
+/// An order of a list, as far as pages depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageOrder {
+    /// Whether it is the order by id, in which nothing ever moves.
+    is_by_id: bool,
+    /// Largest first.
+    descending: bool,
+}
+
+impl PageOrder {
+    /// By id, smallest first: the order in which lists come.
+    pub(super) const BY_ID: Self = Self { is_by_id: true, descending: false };
+}
+
+impl From<WorkerOrder> for PageOrder {
+    fn from(WorkerOrder { field, descending }: WorkerOrder) -> Self {
+        Self { is_by_id: field == WorkerOrderField::Id, descending }
+    }
+}
+
+impl From<VmOrder> for PageOrder {
+    fn from(VmOrder { field, descending }: VmOrder) -> Self {
+        Self { is_by_id: field == VmOrderField::Id, descending }
+    }
+}
+
 /// An element with its position in an order.
 #[derive(Clone, Debug)]
 pub struct Edge<T> {
     /// What the list is sorted by.
-    key: WorkerSortKey,
+    key: SortKey,
     /// The element's id, which makes the order total.
     pub id: Arc<str>,
     /// The revision at which the key last changed, or a later one.
@@ -110,7 +136,7 @@ pub struct Edge<T> {
 
 impl<T> Edge<T> {
     /// An element whose key last changed at this revision, or before it.
-    pub fn new(key: WorkerSortKey, id: Arc<str>, key_revision: u64, node: T) -> Self {
+    pub fn new(key: SortKey, id: Arc<str>, key_revision: u64, node: T) -> Self {
         Self { key, id, key_revision, since: None, node }
     }
 
@@ -131,7 +157,7 @@ impl<T> Edge<T> {
     }
 
     /// Compares two elements of one order in which nothing has moved.
-    pub fn compare(&self, other: &Self, order: WorkerOrder) -> Ordering {
+    pub fn compare(&self, other: &Self, order: PageOrder) -> Ordering {
         let by_key = self.key.compare(&other.key).unwrap_or(Ordering::Equal);
         let by_key = if order.descending { by_key.reverse() } else { by_key };
         by_key.then_with(|| self.id.cmp(&other.id))
@@ -141,7 +167,7 @@ impl<T> Edge<T> {
 /// A position in a list, as a cursor encodes it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct CursorPosition {
-    pub(super) key: WorkerSortKey,
+    pub(super) key: SortKey,
     pub(super) id: Arc<str>,
     /// Where the change log was when the walk began, as its cursor.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -166,19 +192,19 @@ impl CursorPosition {
 
 /// The order of a walk: of reading a list page by page while its elements move.
 ///
-/// A worker may get another key during a walk, and so jump over the cursor without being on any page. Elements whose
+/// An element may get another key during a walk, and so jump over the cursor without being on any page. Elements whose
 /// key may have changed since the walk began therefore come last, ordered by their ids, which never change; in a walk
 /// from the end, they come first. So a walk meets every element that is in the list throughout, and meets an element
 /// twice only if it moved after it was met.
 struct WalkOrder {
-    order: WorkerOrder,
+    order: PageOrder,
     /// Where the change log was when the walk began; none in the order by id.
     since: Option<Cursor>,
     from_the_end: bool,
 }
 
 impl WalkOrder {
-    fn compare(&self, one: (&WorkerSortKey, &str, bool), other: (&WorkerSortKey, &str, bool)) -> Ordering {
+    fn compare(&self, one: (&SortKey, &str, bool), other: (&SortKey, &str, bool)) -> Ordering {
         let ((key, id, has_moved), (other_key, other_id, other_has_moved)) = (one, other);
         let by_moves = has_moved.cmp(&other_has_moved);
         let by_moves = if self.from_the_end { by_moves.reverse() } else { by_moves };
@@ -187,7 +213,7 @@ impl WalkOrder {
         by_moves.then(by_key).then_with(|| id.cmp(other_id))
     }
 
-    fn place<'a, T>(&self, edge: &'a Edge<T>) -> (&'a WorkerSortKey, &'a str, bool) {
+    fn place<'a, T>(&self, edge: &'a Edge<T>) -> (&'a SortKey, &'a str, bool) {
         let has_moved = self.since.as_ref().is_some_and(|since| edge.key_revision > since.revision);
         (&edge.key, &edge.id, has_moved)
     }
@@ -195,6 +221,55 @@ impl WalkOrder {
     /// Compares an element with the position of a cursor.
     fn seen_from<T>(&self, place: &CursorPosition, edge: &Edge<T>) -> Ordering {
         self.compare(self.place(edge), (&place.key, &place.id, place.has_moved && self.since.is_some()))
+    }
+}
+
+/// The first elements of a walk, out of elements that come in any order; of a walk from the end, the last ones.
+struct Selection<'w, T> {
+    walk: &'w WalkOrder,
+    /// How many are wanted.
+    size: usize,
+    /// At most twice as many as are wanted. Once some were left out, the one at position `size - 1` is the last of
+    /// those that were wanted then.
+    kept: Vec<Edge<T>>,
+    has_left_out: bool,
+}
+
+impl<T> Selection<'_, T> {
+    fn add(&mut self, edge: Edge<T>) {
+        if self.kept.len() >= self.size.saturating_mul(2) {
+            self.shrink();
+        }
+        let worst = self.size.checked_sub(1).and_then(|at| self.kept.get(at)).filter(|_| self.has_left_out);
+        if self.size == 0 || worst.is_some_and(|worst| self.compare(&edge, worst).is_gt()) {
+            self.has_left_out = true;
+        } else {
+            self.kept.push(edge);
+        }
+    }
+
+    /// Leaves out what is not wanted any more.
+    fn shrink(&mut self) {
+        let Some(last) = self.size.checked_sub(1).filter(|_| self.kept.len() > self.size) else { return };
+        let mut kept = std::mem::take(&mut self.kept);
+        kept.select_nth_unstable_by(last, |one, other| self.compare(one, other));
+        kept.truncate(self.size);
+        self.kept = kept;
+        self.has_left_out = true;
+    }
+
+    /// Compares two elements by which is met first.
+    fn compare(&self, one: &Edge<T>, other: &Edge<T>) -> Ordering {
+        let by_walk = self.walk.compare(self.walk.place(one), self.walk.place(other));
+        if self.walk.from_the_end { by_walk.reverse() } else { by_walk }
+    }
+
+    /// The elements in the order of the list, and whether there were more.
+    fn finish(mut self) -> (Vec<Edge<T>>, bool) {
+        self.shrink();
+        let Self { walk, mut kept, has_left_out, .. } = self;
+        kept.sort_unstable_by(|one, other| walk.compare(walk.place(one), walk.place(other)));
+        (kept, has_left_out)
     }
 }
 
@@ -298,9 +373,58 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// Cuts the page out of the whole list, which comes sorted by id, and is of this snapshot.
-    pub fn of(mut edges: Vec<Edge<T>>, order: WorkerOrder, request: &PageRequest, now: &Snapshot) -> Result<Self> {
+    /// Selects the page from the elements of the whole list, which come in any order, and are of this snapshot. Each is
+    /// compared with those that are kept; there are never more than two pages of these.
+    pub fn of(
+        edges: impl IntoIterator<Item = Edge<T>>,
+        order: impl Into<PageOrder>,
+        request: &PageRequest,
+        now: &Snapshot,
+    ) -> Result<Self> {
+        let order = order.into();
         let PageRequest { first: _, after, last: _, before, names } = request;
+        let (size, from_the_end) = request.size()?;
+        let mut edges = edges.into_iter().peekable();
+        let mut parse = |text: &Option<String>, field| {
+            let Some(text) = text else { return Ok(None) };
+            let place = CursorPosition::parse(text, field)?;
+            if edges.peek().is_some_and(|edge| edge.key.compare(&place.key).is_none()) {
+                return Err(cursor_of_another_order(field, names));
+            }
+            Ok(Some(place))
+        };
+        let (after, before) = (parse(after, names.after)?, parse(before, "before")?);
+        let since = (!order.is_by_id).then(|| walk_start(&after, &before, names.after, now)).transpose()?;
+        let walk = WalkOrder { order, since, from_the_end };
+        let mut selection = Selection { walk: &walk, size, kept: Vec::new(), has_left_out: false };
+        let (mut total, mut some_precede, mut some_follow) = (0, false, false);
+        for edge in edges {
+            total += 1;
+            if after.as_ref().is_some_and(|after| walk.seen_from(after, &edge).is_le()) {
+                some_precede = true;
+            } else if before.as_ref().is_some_and(|before| walk.seen_from(before, &edge).is_ge()) {
+                some_follow = true;
+            } else {
+                selection.add(edge);
+            }
+        }
+        let (mut edges, has_left_out) = selection.finish();
+        edges.iter_mut().for_each(|edge| edge.since = walk.since.clone());
+        let has_next = some_follow || (has_left_out && !from_the_end);
+        let has_previous = some_precede || (has_left_out && from_the_end);
+        Ok(Self { edges, total, has_next, has_previous })
+    }
+
+    /// The same page, cut out of the whole list after that was sorted: what every other way to a page is compared with.
+    #[cfg(test)]
+    pub(super) fn cut_out(
+        mut edges: Vec<Edge<T>>,
+        order: impl Into<PageOrder>,
+        request: &PageRequest,
+        now: &Snapshot,
+    ) -> Result<Self> {
+        let order = order.into();
+        let PageRequest { after, before, names, .. } = request;
         let (size, from_the_end) = request.size()?;
         let parse = |text: &Option<String>, field| {
             let Some(text) = text else { return Ok(None) };
@@ -311,8 +435,7 @@ impl<T> Page<T> {
             Ok(Some(place))
         };
         let (after, before) = (parse(after, names.after)?, parse(before, "before")?);
-        let since =
-            (order.field != WorkerOrderField::Id).then(|| walk_start(&after, &before, names.after, now)).transpose()?;
+        let since = (!order.is_by_id).then(|| walk_start(&after, &before, names.after, now)).transpose()?;
         let walk = WalkOrder { order, since, from_the_end };
         edges.sort_by(|one, other| walk.compare(walk.place(one), walk.place(other)));
         let total = edges.len();
@@ -338,7 +461,7 @@ impl<T> Page<T> {
         let parse = |text: &Option<String>, field| {
             let Some(text) = text else { return Ok(None) };
             match CursorPosition::parse(text, field)?.key {
-                WorkerSortKey::Id(id) => Ok(Some(id)),
+                SortKey::Id(id) => Ok(Some(id)),
                 _ => Err(cursor_of_another_order(field, names)),
             }
         };
@@ -404,12 +527,13 @@ impl<T> Listing<T> {
     pub(super) fn of(
         list: Vec<T>,
         edge: impl Fn(T) -> Edge<T>,
-        order: WorkerOrder,
+        order: impl Into<PageOrder>,
         request: &PageRequest,
         now: &Snapshot,
     ) -> Result<Self> {
+        let order = order.into();
         if request.is_for_all() {
-            let nodes = if order == WorkerOrder::default() {
+            let nodes = if order == PageOrder::BY_ID {
                 // The most frequent case: the list is in its order already.
                 list
             } else {
@@ -419,7 +543,7 @@ impl<T> Listing<T> {
             };
             return Ok(Self { total: nodes.len(), nodes, next: None });
         }
-        Ok(Page::of(list.into_iter().map(edge).collect(), order, request, now)?.into())
+        Ok(Page::of(list.into_iter().map(edge), order, request, now)?.into())
     }
 }
 
@@ -496,9 +620,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cluster::Changes;
 
     fn edges(ids: &[&str]) -> Vec<Edge<()>> {
-        ids.iter().map(|id| Edge::new(WorkerSortKey::Id((*id).to_owned()), (*id).into(), 0, ())).collect()
+        ids.iter().map(|id| Edge::new(SortKey::Id((*id).into()), (*id).into(), 0, ())).collect()
     }
 
     fn now() -> Snapshot {
@@ -556,12 +681,12 @@ mod tests {
         }
 
         fn edge(&self, id: String) -> Edge<String> {
-            Edge::new(WorkerSortKey::Id(id.clone()), id.as_str().into(), 0, id)
+            Edge::new(SortKey::Id(id.as_str().into()), id.as_str().into(), 0, id)
         }
     }
 
     fn cursor_of(id: u8) -> String {
-        Edge::new(WorkerSortKey::Id(format!("{id:02}")), format!("{id:02}").into(), 0, ()).cursor()
+        Edge::new(SortKey::Id(format!("{id:02}").into()), format!("{id:02}").into(), 0, ()).cursor()
     }
 
     proptest! {
@@ -580,14 +705,54 @@ mod tests {
                 names: PageNames::default(),
             };
             let order = WorkerOrder { descending, ..WorkerOrder::default() };
-            let whole = list.range(Bound::Unbounded, Bound::Unbounded).map(|id| list.edge(id)).collect();
-            let cut = Page::of(whole, order, &request, &now()).unwrap();
+            let whole: Vec<_> = list.range(Bound::Unbounded, Bound::Unbounded).map(|id| list.edge(id)).collect();
+            let cut = Page::cut_out(whole, order, &request, &now()).unwrap();
             let sought = Page::by_id(&list, descending, &request).unwrap();
             let nodes = |page: &Page<String>| page.edges.iter().map(|edge| edge.node.clone()).collect::<Vec<_>>();
             prop_assert_eq!(nodes(&sought), nodes(&cut));
             prop_assert_eq!(
                 (sought.total, sought.has_next, sought.has_previous, sought.start_cursor(), sought.end_cursor()),
                 (cut.total, cut.has_next, cut.has_previous, cut.start_cursor(), cut.end_cursor())
+            );
+        }
+    }
+
+    proptest! {
+        /// Whatever the order in which elements come, and however many there are beside those of the page.
+        #[test]
+        fn a_page_that_is_selected_is_the_one_that_is_cut_out_of_the_sorted_list(
+            rows in prop::collection::btree_map(0_u16..200, (0_usize..6, 0_u64..4), 0..120),
+            shuffle in any::<u64>(),
+            (after, before) in (prop::option::of((0_usize..6, 0_u16..200, any::<bool>())), prop::option::of((0_usize..6, 0_u16..200, any::<bool>()))),
+            (size, from_the_end, descending) in (prop::option::of(0_i64..12), any::<bool>(), any::<bool>()),
+        ) {
+            // Some of the elements have moved since a walk that began at revision 2.
+            let now = Snapshot::empty("test".into()).apply(Changes::default(), 3);
+            let edge = |id: u16, key, revision| {
+                let id: Arc<str> = format!("{id:03}").into();
+                Edge::new(SortKey::Vms(key), id, revision, ())
+            };
+            let cursor = |(key, id, has_moved)| {
+                edge(id, key, if has_moved { 3 } else { 0 }).in_walk(&now.cursor_after(2)).cursor()
+            };
+            let request = PageRequest {
+                first: size.filter(|_| !from_the_end),
+                last: size.filter(|_| from_the_end),
+                after: after.map(cursor),
+                before: before.map(cursor),
+                names: PageNames::default(),
+            };
+            let order = PageOrder { is_by_id: false, descending };
+            let mut edges: Vec<_> = rows.into_iter().map(|(id, (key, revision))| edge(id, key, revision)).collect();
+            let cut = Page::cut_out(edges.clone(), order, &request, &now).unwrap();
+            edges.sort_by_key(|edge| edge.id.bytes().fold(shuffle, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)));
+            let selected = Page::of(edges, order, &request, &now).unwrap();
+            let cursors = |page: &Page<()>| page.edges.iter().map(Edge::cursor).collect::<Vec<_>>();
+            prop_assert_eq!(ids(&selected), ids(&cut));
+            prop_assert_eq!(cursors(&selected), cursors(&cut));
+            prop_assert_eq!(
+                (selected.total, selected.has_next, selected.has_previous),
+                (cut.total, cut.has_next, cut.has_previous)
             );
         }
     }

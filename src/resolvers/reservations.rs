@@ -20,8 +20,7 @@ use super::{Reading, Resolvers};
 use crate::auth::{Action, Caller};
 use crate::clock::Timestamp;
 use crate::cluster::{
-    Reservation, ReservationFilter, ReservationId, ReservationState, ReservationView, View, VmId, WorkerSortKey,
-    WorkerView,
+    Reservation, ReservationFilter, ReservationId, ReservationState, ReservationView, SortKey, View, VmId, WorkerView,
 };
 use crate::error::{Error, Result};
 use crate::journal::Committed;
@@ -183,7 +182,7 @@ impl ListById for FilteredList<'_, ReservationFilter> {
 
     fn edge(&self, reservation: ReservationView) -> Edge<ReservationView> {
         let id = &reservation.reservation.id;
-        Edge::new(WorkerSortKey::Id(id.as_str().to_owned()), id.shared(), 0, reservation)
+        Edge::new(SortKey::Id(id.shared()), id.shared(), 0, reservation)
     }
 }
 
@@ -231,7 +230,8 @@ impl Resolvers {
     /// Releases what a reservation holds.
     pub async fn release_reservation(&self, caller: &Caller, id: &str, reason: Option<String>) -> Result<Released> {
         let permit = self.authorize(caller, Action::Reserve)?;
-        let command = ReleaseReservation { id: id.to_owned(), reason: checks::reason(reason)? };
+        let offline_after = self.timing.offline_after;
+        let command = ReleaseReservation { id: id.to_owned(), reason: checks::reason(reason)?, offline_after };
         let Committed { reply, snapshot } = self.journal.with(permit).commit_for(command, caller).await?;
         let ReservationReleased { reservation, changed } = reply;
         if changed {

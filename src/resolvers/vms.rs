@@ -7,7 +7,7 @@ use std::ops::Bound;
 use super::Reading;
 use super::offload::steps;
 use super::page::{Edge, FilteredList, ListById, Listing, Page, PageRequest};
-use crate::cluster::{Ids, Snapshot, VmFilter, VmId, VmView, WorkerOrder, WorkerSortKey, WorkerView};
+use crate::cluster::{Ids, VmFilter, VmId, VmOrder, VmOrderField, VmView, WorkerView};
 use crate::error::{Error, Result};
 
 impl Reading {
@@ -56,9 +56,14 @@ impl Reading {
     }
 
     /// The steps of finding the VMs that match, and of writing the requested page of them.
-    pub fn steps_to_list_vms(&self, filter: &VmFilter, request: &PageRequest) -> u64 {
+    pub fn steps_to_list_vms(&self, filter: &VmFilter, order: VmOrder, request: &PageRequest) -> u64 {
         let snapshot = &self.view.snapshot;
         let rows = match &filter.worker_ids {
+            None if order.field != VmOrderField::Id => {
+                // Each is looked up, and compared with those of the page.
+                let all = self.vms_of_zone(filter).map_or(snapshot.vm_count(), |ids| ids.map_or(0, Ids::count));
+                all.saturating_mul(2)
+            }
             None if *filter == VmFilter::default() => {
                 // VMs without a slot are skipped, and may all come before the page.
                 let holding = snapshot.vms_holding_slots();
@@ -82,20 +87,30 @@ impl Reading {
         filter.zone().map(|zone| self.view.snapshot.vms_of_zone(zone))
     }
 
-    /// One page of the VMs that match, by id.
-    pub fn page_of_vms(&self, filter: &VmFilter, request: &PageRequest) -> Result<Page<VmView>> {
-        if filter.worker_ids.is_none() {
-            return Page::by_id(&FilteredList { view: &self.view, filter }, false, request);
+    /// One page of the VMs that match, in the order asked for. By id it costs its own length and what the filter has to
+    /// skip; for any other order every VM that matches is looked at.
+    pub fn page_of_vms(&self, filter: &VmFilter, order: VmOrder, request: &PageRequest) -> Result<Page<VmView>> {
+        let snapshot = &self.view.snapshot;
+        let matching = FilteredList { view: &self.view, filter };
+        match (&filter.worker_ids, order.field) {
+            (None, VmOrderField::Id) => Page::by_id(&matching, order.descending, request),
+            (None, _) => {
+                let vms = matching.range(Bound::Unbounded, Bound::Unbounded);
+                Page::of(vms.map(|vm| edge_of_vm(vm, order)), order, request, snapshot)
+            }
+            (Some(_), _) => {
+                let vms = self.list_vms(filter).into_iter();
+                Page::of(vms.map(|vm| edge_of_vm(vm, order)), order, request, snapshot)
+            }
         }
-        page_by_id(self.list_vms(filter), request, &self.view.snapshot)
     }
 
-    /// The VMs that match, by id: all of them, or the page that is asked for.
-    pub fn listing_of_vms(&self, filter: &VmFilter, request: &PageRequest) -> Result<Listing<VmView>> {
-        if filter.worker_ids.is_none() && !request.is_for_all() {
-            return Ok(self.page_of_vms(filter, request)?.into());
+    /// The VMs that match, in the order asked for: all of them, or the page that is asked for.
+    pub fn listing_of_vms(&self, filter: &VmFilter, order: VmOrder, request: &PageRequest) -> Result<Listing<VmView>> {
+        if !request.is_for_all() {
+            return Ok(self.page_of_vms(filter, order, request)?.into());
         }
-        Listing::of(self.list_vms(filter), edge_by_id, WorkerOrder::default(), request, &self.view.snapshot)
+        Listing::of(self.list_vms(filter), |vm| edge_of_vm(vm, order), order, request, &self.view.snapshot)
     }
 }
 
@@ -135,22 +150,23 @@ impl ListById for FilteredList<'_, VmFilter> {
     }
 
     fn edge(&self, vm: VmView) -> Edge<VmView> {
-        edge_by_id(vm)
+        edge_of_vm(vm, VmOrder::default())
     }
 }
 
-/// One page of the VMs of a worker that match, by id.
-pub fn page_of_worker_vms(worker: &WorkerView, filter: &VmFilter, request: &PageRequest) -> Result<Page<VmView>> {
-    let mut vms = worker.vms(filter.statuses.as_deref());
-    vms.retain(|vm| filter.matches(vm));
-    page_by_id(vms, request, &worker.view.snapshot)
+/// One page of the VMs of a worker that match, in the order asked for.
+pub fn page_of_worker_vms(
+    worker: &WorkerView,
+    filter: &VmFilter,
+    order: VmOrder,
+    request: &PageRequest,
+) -> Result<Page<VmView>> {
+    let vms = worker.vms_in(filter.statuses.as_deref()).filter(|vm| filter.matches(vm));
+    Page::of(vms.map(|vm| edge_of_vm(vm, order)), order, request, &worker.view.snapshot)
 }
 
-fn page_by_id(vms: Vec<VmView>, request: &PageRequest, now: &Snapshot) -> Result<Page<VmView>> {
-    Page::of(vms.into_iter().map(edge_by_id).collect(), WorkerOrder::default(), request, now)
-}
-
-/// The edge of a VM in the order by id.
-fn edge_by_id(vm: VmView) -> Edge<VmView> {
-    Edge::new(WorkerSortKey::Id(vm.vm.id.as_str().to_owned()), vm.vm.id.shared(), 0, vm)
+/// The edge of a VM in an order.
+pub(super) fn edge_of_vm(vm: VmView, order: VmOrder) -> Edge<VmView> {
+    let (key, key_revision) = order.field.key(&vm);
+    Edge::new(key, vm.vm.id.shared(), key_revision, vm)
 }

@@ -1,5 +1,5 @@
-//! Watches: streams of events, of heartbeats and of statistics, for clients that follow the cluster instead of polling
-//! it.
+//! Watches: streams of events, of heartbeats and updates of workers, and of statistics, for clients that follow the
+//! cluster instead of polling it. What those of workers have in common is in [`worker_watch`](super::worker_watch).
 //!
 //! A watch pulls from the journal's feed, and works only while its reader reads. In between it holds little, whatever
 //! the cluster does: the ids of workers with news, or some hundred events; never a snapshot. A reader that is too slow
@@ -8,24 +8,26 @@
 //! How many readers share a watch, and how messages are written, is for the protocols to say.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::{Bound, Range};
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::quality::FixedState;
 use futures_util::stream::{self, Stream};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::time::Interval;
 
 use super::events::{EventView, parse_cursor};
+use super::worker_watch::{Told, Topic, check_period, fallen_silent, ticks_every};
 use super::{Reading, Resolvers};
 use crate::auth::{Action, Caller};
 use crate::clock::Timestamp;
 use crate::cluster::{
-    Actor, Change, ClusterStats, Cursor, Event, EventFilter, EventKind, View, Worker, WorkerFilter, WorkerId,
+    Actor, Change, ClusterStats, Cursor, Event, EventFilter, EventKind, Snapshot, View, Worker, WorkerFilter, WorkerId,
     WorkerView,
 };
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::journal::{ChangeReceiver, Closed, Lagged, LogRange};
-use crate::timing::{BOOKMARK_INTERVAL, STATS_INTERVAL, SUBSCRIBER_INTERVALS};
+use crate::timing::{BOOKMARK_INTERVAL, STATS_INTERVAL};
 
 /// How many events are read from the log, or taken from the feed, at once.
 const PAGE: usize = 500;
@@ -50,8 +52,28 @@ impl Heartbeat {
 
     /// Whether it shows a worker that there is; if not, it shows the worker as its reader was told before.
     pub fn is_current(&self) -> bool {
-        !self.is_last || self.worker.view.snapshot.find_worker(self.worker.worker.id.as_str()).is_some()
+        !self.is_last || is_registered(&self.worker)
     }
+}
+
+/// A message about a worker that shows something else than before.
+#[derive(Clone, Debug)]
+pub struct WorkerUpdate {
+    /// The worker as it is now.
+    pub worker: WorkerView,
+    /// Whether the worker has left the filter, or was purged: no message about it follows, unless it comes back.
+    pub is_last: bool,
+}
+
+impl WorkerUpdate {
+    /// Whether it shows a worker that there is; if not, it shows the worker as its reader was told before.
+    pub fn is_current(&self) -> bool {
+        !self.is_last || is_registered(&self.worker)
+    }
+}
+
+fn is_registered(worker: &WorkerView) -> bool {
+    worker.view.snapshot.find_worker(worker.worker.id.as_str()).is_some()
 }
 
 impl Resolvers {
@@ -89,7 +111,7 @@ impl Resolvers {
             seen: reading.view.now,
             bookmarks: ticks_every(BOOKMARK_INTERVAL),
         };
-        // In a box, as the watches below are: `unfold` moves it with every message.
+        // In a box, as the other watches are: `unfold` moves it with every message.
         let events = stream::unfold(Some(Box::new(watch)), |watch| async move {
             let mut watch = watch?;
             let event = watch.next().await?;
@@ -109,28 +131,19 @@ impl Resolvers {
         filter: WorkerFilter,
         period: Option<Duration>,
     ) -> Result<impl Stream<Item = Result<Heartbeat>> + Send + use<>> {
-        let period = period.map(check_period).transpose()?;
-        let permit = self.authorize(caller, Action::Read)?;
-        let feed = self.journal.with(permit).subscribe();
-        let reading = self.present();
-        let due = reading.list_workers(&filter).into_iter().map(|worker| (worker.worker.id.clone(), 1)).collect();
-        let watch = HeartbeatWatch {
-            resolvers: self.clone(),
-            feed,
-            filter,
-            up_to: reading.view.snapshot.cursor(),
-            seen: reading.view.now,
-            due,
-            last_sent: None,
-            gathered: BTreeMap::new(),
-            followed: BTreeMap::new(),
-            ticks: period.map(ticks_every),
-            no_silence_during: self.no_silence_during(),
-        };
-        let heartbeats = stream::unfold(Box::new(watch), |mut watch| async move {
-            watch.next().await.map(|heartbeat| (Ok(heartbeat), watch))
-        });
-        Ok(self.while_accepted(caller.principal(), heartbeats))
+        self.watch_workers(caller, Heartbeats { filter, followed: BTreeMap::new() }, period)
+    }
+
+    /// Every worker that matches, once at the beginning, and then again when it shows something else than it was told
+    /// last, apart from when it was heard: always in its latest state, and at most once in `period`. A worker that has
+    /// left the filter, or was purged, is told once more.
+    pub fn watch_updates(
+        &self,
+        caller: &Caller,
+        filter: WorkerFilter,
+        period: Option<Duration>,
+    ) -> Result<impl Stream<Item = Result<WorkerUpdate>> + Send + use<>> {
+        self.watch_workers(caller, Updates { filter, followed: BTreeMap::new() }, period)
     }
 
     /// Statistics, once at the beginning, and again when they have changed, at most once in `period`.
@@ -342,147 +355,120 @@ fn notice(kind: EventKind, cursor: &Cursor, reading: &Reading, message: &str) ->
     })
 }
 
-struct HeartbeatWatch {
-    resolvers: Resolvers,
-    feed: ChangeReceiver,
+/// The topic of heartbeats: each is told, and whatever else changes a worker.
+struct Heartbeats {
     filter: WorkerFilter,
-    /// The cursor of the last change that was taken.
-    up_to: Cursor,
-    /// The latest moment of which the reader may have been shown the cluster.
-    seen: Timestamp,
-    /// Workers to send now, each with the number of heartbeats that its message stands for.
-    due: BTreeMap<WorkerId, u32>,
-    /// The worker of the last message. The next one by id has its turn: otherwise a slow reader would be sent only the
-    /// first workers by id, if these send heartbeats often.
-    last_sent: Option<WorkerId>,
-    /// Workers to send at the next tick.
-    gathered: BTreeMap<WorkerId, u32>,
-    /// The workers of which the reader was told that they match, each as it was told last: that is what is left to show of
-    /// one that is purged.
+    /// The workers of which the reader was told that they match, each as it was told last: that is what is left to show
+    /// of one that is purged.
     followed: BTreeMap<WorkerId, Arc<Worker>>,
-    ticks: Option<Interval>,
-    /// In which time no worker becomes offline without a commit.
-    no_silence_during: Range<Timestamp>,
 }
 
-impl HeartbeatWatch {
-    async fn next(&mut self) -> Option<Heartbeat> {
-        loop {
-            // What has come by the feed meanwhile is taken first: a slow reader gets fewer messages, with the latest
-            // state.
-            loop {
-                match self.feed.try_recv() {
-                    Some(Ok(change)) => self.take(&change),
-                    Some(Err(Lagged)) => self.take_all(),
-                    None => break,
-                }
-            }
-            while let Some((id, coalesced)) = self.next_due() {
-                let view = self.resolvers.latest(self.seen);
-                if let Some(heartbeat) = self.heartbeat_of(id, coalesced, &view) {
-                    return Some(heartbeat);
-                }
-            }
-            let tick = async {
-                match &mut self.ticks {
-                    Some(ticks) => ticks.tick().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                heard = self.feed.recv() => match heard {
-                    Ok(Ok(change)) => self.take(&change),
-                    Ok(Err(Lagged)) => self.take_all(),
-                    Err(Closed) => return None,
-                },
-                _ = tick => self.due.append(&mut self.gathered),
-                () = self.resolvers.clock.left(self.no_silence_during.clone()) => self.note_offline(),
-            }
-        }
+impl Topic for Heartbeats {
+    type Message = Heartbeat;
+
+    fn at_first(&self, reading: &Reading) -> Vec<WorkerId> {
+        matching_ids(reading, &self.filter)
     }
 
-    /// The message about a worker: none if it does not match, and did not when the reader was told of it last.
-    fn heartbeat_of(&mut self, id: WorkerId, coalesced: u32, view: &Arc<View>) -> Option<Heartbeat> {
-        match view.find_worker(id.as_str()) {
+    fn is_about(&self, _: &WorkerId, _: &Snapshot) -> bool {
+        true
+    }
+
+    fn changed_since(&self, revision: u64, snapshot: &Snapshot) -> Vec<WorkerId> {
+        changed_workers(revision, snapshot)
+    }
+
+    fn changed_by_clock(&self, before: &Arc<View>, now: &Arc<View>) -> Vec<WorkerId> {
+        fallen_silent(before, now)
+    }
+
+    fn followed(&self) -> impl Iterator<Item = &WorkerId> {
+        self.followed.keys()
+    }
+
+    fn tell(&mut self, id: &WorkerId, changes: u32, view: &Arc<View>) -> Told<Heartbeat> {
+        let heartbeat = match view.find_worker(id.as_str()) {
             Some(worker) if self.filter.matches(&worker) => {
-                self.followed.insert(id, worker.worker.clone());
-                Some(Heartbeat::of(worker, coalesced, false))
+                self.followed.insert(id.clone(), worker.worker.clone());
+                Some(Heartbeat::of(worker, changes, false))
             }
-            Some(worker) => self.followed.remove(&id).map(|_| Heartbeat::of(worker, coalesced, true)),
+            Some(worker) => self.followed.remove(id).map(|_| Heartbeat::of(worker, changes, true)),
+            None => self.followed.remove(id).map(|worker| {
+                let worker = WorkerView { worker, view: view.clone() };
+                Heartbeat::of(worker, changes, true)
+            }),
+        };
+        heartbeat.into()
+    }
+}
+
+/// The topic of updates: what a worker shows is told when it is something else than the reader knows.
+struct Updates {
+    filter: WorkerFilter,
+    /// The workers of which the reader was told that they match, each as it was told last.
+    followed: BTreeMap<WorkerId, ShownWorker>,
+}
+
+/// A worker as a reader was told last.
+struct ShownWorker {
+    worker: Arc<Worker>,
+    /// A hash of what the message showed.
+    shown: u64,
+}
+
+impl Topic for Updates {
+    type Message = WorkerUpdate;
+
+    fn at_first(&self, reading: &Reading) -> Vec<WorkerId> {
+        matching_ids(reading, &self.filter)
+    }
+
+    fn is_about(&self, _: &WorkerId, _: &Snapshot) -> bool {
+        true
+    }
+
+    fn changed_since(&self, revision: u64, snapshot: &Snapshot) -> Vec<WorkerId> {
+        changed_workers(revision, snapshot)
+    }
+
+    fn changed_by_clock(&self, before: &Arc<View>, now: &Arc<View>) -> Vec<WorkerId> {
+        // A drain shows that its deadline has passed, too.
+        let draining = now.snapshot.draining_workers().map(|worker| worker.id.clone());
+        draining.chain(fallen_silent(before, now)).collect()
+    }
+
+    fn followed(&self) -> impl Iterator<Item = &WorkerId> {
+        self.followed.keys()
+    }
+
+    fn tell(&mut self, id: &WorkerId, _: u32, view: &Arc<View>) -> Told<WorkerUpdate> {
+        let last = |worker| WorkerUpdate { worker, is_last: true };
+        let update = match view.find_worker(id.as_str()) {
+            Some(worker) if self.filter.matches(&worker) => {
+                let mut hasher = FixedState::with_seed(0).build_hasher();
+                worker.hash_shown(&mut hasher);
+                let shown = hasher.finish();
+                let before = self.followed.insert(id.clone(), ShownWorker { worker: worker.worker.clone(), shown });
+                let is_news = before.is_none_or(|before| before.shown != shown);
+                is_news.then_some(WorkerUpdate { worker, is_last: false })
+            }
+            Some(worker) => self.followed.remove(id).map(|_| last(worker)),
             None => {
-                let worker = WorkerView { worker: self.followed.remove(&id)?, view: view.clone() };
-                Some(Heartbeat::of(worker, coalesced, true))
+                let before = self.followed.remove(id);
+                before.map(|before| last(WorkerView { worker: before.worker, view: view.clone() }))
             }
-        }
+        };
+        update.into()
     }
+}
 
-    /// Notes the workers that have become offline by the clock alone, which no change tells of.
-    fn note_offline(&mut self) {
-        let now = self.resolvers.no_silence_during();
-        let before = std::mem::replace(&mut self.no_silence_during, now.clone());
-        let (before, now) = (self.resolvers.at(before.start), self.resolvers.at(now.start));
-        self.seen = self.seen.max(now.now);
-        let gone = now.workers().filter(|worker| {
-            let was_healthy = |before: WorkerView| before.is_healthy();
-            !worker.is_healthy() && before.find_worker(worker.worker.id.as_str()).is_some_and(was_healthy)
-        });
-        let gone: Vec<_> = gone.map(|worker| worker.worker.id.clone()).collect();
-        self.note(gone);
-    }
+fn matching_ids(reading: &Reading, filter: &WorkerFilter) -> Vec<WorkerId> {
+    reading.list_workers(filter).into_iter().map(|worker| worker.worker.id.clone()).collect()
+}
 
-    fn next_due(&mut self) -> Option<(WorkerId, u32)> {
-        let last_sent = self.last_sent.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let next = self.due.range::<WorkerId, _>((last_sent, Bound::Unbounded)).next();
-        let id = next.or_else(|| self.due.first_key_value())?.0.clone();
-        self.last_sent = Some(id.clone());
-        self.due.remove_entry(&id)
-    }
-
-    fn take(&mut self, change: &Change) {
-        if change.revision > self.up_to.revision || change.starts_over {
-            self.up_to = change.cursor();
-            self.note(change.workers.iter().cloned());
-            if change.removed > 0 || change.starts_over {
-                self.note_removed();
-            }
-        }
-    }
-
-    /// Notes the workers that the reader was told of and that are not there any more.
-    fn note_removed(&mut self) {
-        let snapshot = self.resolvers.journal.for_server().snapshot();
-        let removed = self.followed.keys().filter(|id| snapshot.find_worker(id.as_str()).is_none());
-        let removed: Vec<_> = removed.cloned().collect();
-        for id in removed {
-            self.waiting().entry(id).or_default();
-        }
-    }
-
-    /// Takes the workers that have changed from the snapshot, since the feed has lost changes. How many heartbeats were
-    /// lost is not known; those that the feed still has are taken and counted next.
-    fn take_all(&mut self) {
-        let snapshot = self.resolvers.journal.for_server().snapshot();
-        // A lost change may be that the database was set back: then every worker may have changed.
-        let is_later = self.up_to.revision <= snapshot.revision && snapshot.epochs.include(&self.up_to);
-        let known = if is_later { self.up_to.revision } else { 0 };
-        for worker in snapshot.workers().filter(|worker| worker.revision > known) {
-            self.waiting().entry(worker.id.clone()).or_default();
-        }
-        if !is_later {
-            self.up_to = snapshot.cursor();
-        }
-        self.note_removed();
-    }
-
-    fn note(&mut self, workers: impl IntoIterator<Item = WorkerId>) {
-        for id in workers {
-            *self.waiting().entry(id).or_default() += 1;
-        }
-    }
-
-    fn waiting(&mut self) -> &mut BTreeMap<WorkerId, u32> {
-        if self.ticks.is_some() { &mut self.gathered } else { &mut self.due }
-    }
+fn changed_workers(revision: u64, snapshot: &Snapshot) -> Vec<WorkerId> {
+    let changed = snapshot.workers().filter(|worker| worker.revision > revision);
+    changed.map(|worker| worker.id.clone()).collect()
 }
 
 struct StatsWatch {
@@ -522,18 +508,4 @@ impl StatsWatch {
 /// Whether two statistics are equal in everything but the revision that they were read at.
 fn equal_but_for_revision(one: &ClusterStats, other: &ClusterStats) -> bool {
     ClusterStats { revision: 0, ..one.clone() } == ClusterStats { revision: 0, ..other.clone() }
-}
-
-pub(super) fn ticks_every(period: Duration) -> Interval {
-    let mut ticks = interval_at(Instant::now() + period, period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
-}
-
-pub(super) fn check_period(period: Duration) -> Result<Duration> {
-    let (shortest, longest) = SUBSCRIBER_INTERVALS;
-    if period < shortest || period > longest {
-        return Err(Error::invalid("every", "must be from 50ms to 1h"));
-    }
-    Ok(period)
 }

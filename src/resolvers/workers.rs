@@ -16,12 +16,13 @@ use super::idempotent_request::{IdempotentReply, IdempotentRequest};
 use super::indexed_pages::{self, indexed_order};
 use super::offload::steps;
 use super::page::{Edge, FilteredList, ListById, Listing, Page, PageRequest};
+use super::vms::edge_of_vm;
 use super::worker_input::{HeartbeatInput, RegistrationInput};
 use super::{Reading, Resolvers};
 use crate::auth::{Action, Caller, Role};
 use crate::cluster::{
-    Actor, Cursor, Drain, Ids, IndexedOrder, SchedulingPolicy, View, VmId, VmStatus, VmView, Worker, WorkerFacet,
-    WorkerFilter, WorkerId, WorkerOrder, WorkerOrderField, WorkerSortKey, WorkerView,
+    Actor, Cursor, Drain, Ids, IndexedOrder, SchedulingPolicy, View, VmId, VmOrder, VmStatus, VmView, Worker,
+    WorkerFacet, WorkerFilter, WorkerId, WorkerOrder, WorkerOrderField, WorkerView,
 };
 use crate::error::{Error, Result};
 use crate::journal::commands::{
@@ -197,7 +198,7 @@ impl Reading {
         if let Some(kept) = indexed_order_of(filter, order) {
             return indexed_pages::page(&self.view, kept, order, request, |worker| edge(worker, order));
         }
-        let edges = self.list_workers(filter).into_iter().map(|worker| edge(worker, order)).collect();
+        let edges = self.list_workers(filter).into_iter().map(|worker| edge(worker, order));
         Page::of(edges, order, request, &self.view.snapshot)
     }
 
@@ -215,9 +216,12 @@ impl Reading {
         Listing::of(self.list_workers(filter), |worker| edge(worker, order), order, request, &self.view.snapshot)
     }
 
-    /// VMs of a worker, by id: those in one of these statuses, or without statuses those that hold a slot.
-    pub fn worker_vms(&self, id: &str, statuses: Option<&[VmStatus]>) -> Result<Vec<VmView>> {
-        Ok(self.worker(id)?.vms(statuses))
+    /// VMs of a worker, in the order asked for: those in one of these statuses, or without statuses those that hold a
+    /// slot.
+    pub fn worker_vms(&self, id: &str, statuses: Option<&[VmStatus]>, order: VmOrder) -> Result<Vec<VmView>> {
+        let (all, snapshot) = (PageRequest::default(), &self.view.snapshot);
+        let vms = self.worker(id)?.vms(statuses);
+        Ok(Listing::of(vms, |vm| edge_of_vm(vm, order), order, &all, snapshot)?.nodes)
     }
 
     /// The object with this id; the worker, if a worker and a VM have it.
@@ -318,20 +322,8 @@ impl ListById for FilteredList<'_, WorkerFilter> {
 
 /// The edge of a worker in an order.
 pub(super) fn edge(worker: WorkerView, order: WorkerOrder) -> Edge<WorkerView> {
-    let kept = &worker.worker;
-    let key_revision = match order.field {
-        WorkerOrderField::Id => 0,
-        WorkerOrderField::Hostname | WorkerOrderField::Zone => kept.registration_revision,
-        WorkerOrderField::VmCount => kept.usage.vms_revision,
-        // The key has changed at this revision or before it.
-        WorkerOrderField::CpuUsage
-        | WorkerOrderField::MemoryUsage
-        | WorkerOrderField::LastSeen
-        | WorkerOrderField::FreeCpuCores
-        | WorkerOrderField::FreeMemory
-        | WorkerOrderField::FreeVmSlots => kept.revision,
-    };
-    Edge::new(WorkerSortKey::of(&worker, order.field), kept.id.shared(), key_revision, worker)
+    let (key, key_revision) = order.field.key(&worker);
+    Edge::new(key, worker.worker.id.shared(), key_revision, worker)
 }
 
 impl Reading {

@@ -11,11 +11,11 @@ use super::error::Result;
 use super::filter_params::{FILTER_NAMES, given, named};
 use super::json_lists::{PartialList, VMS};
 use super::json_objects::Vm;
-use super::paging::Paging;
+use super::paging::{Paging, SORT};
 use super::query_response::Read;
-use crate::cluster::VmFilter;
+use crate::cluster::{VmFilter, VmOrder};
 use crate::http::{PathId, Query, current_caller, in_request_context};
-use crate::resolvers::filter_input::VmFilterInput;
+use crate::resolvers::filter_input::{self, VmFilterInput};
 use crate::resolvers::page::Listing;
 
 #[derive(Deserialize)]
@@ -33,6 +33,20 @@ pub(super) struct VmListQuery {
     search: Option<String>,
 }
 
+/// The order of VMs.
+#[derive(Deserialize)]
+pub(super) struct VmOrderQuery {
+    /// The field to sort by, after a minus in descending order.
+    sort: Option<String>,
+}
+
+impl VmOrderQuery {
+    /// The order, or what is wrong with it.
+    pub(super) fn check(self) -> Result<VmOrder> {
+        Ok(self.sort.map(|text| filter_input::vm_order(SORT, &text)).transpose()?.unwrap_or_default())
+    }
+}
+
 impl VmListQuery {
     /// The filter, or what is wrong with it.
     pub(super) fn check(self) -> Result<VmFilter> {
@@ -47,19 +61,21 @@ impl VmListQuery {
 /// `GET /api/v1/vms`
 pub(super) async fn list(
     State(endpoint): State<Arc<Endpoint>>,
-    read: Read,
+    mut read: Read,
     paging: Paging,
     Query(query): Query<VmListQuery>,
+    Query(order): Query<VmOrderQuery>,
 ) -> Result<Response> {
-    let filter = query.check()?;
-    let steps = read.reading.steps_to_list_vms(&filter, paging.request());
+    let (filter, order) = (query.check()?, order.check()?);
+    read.reading = endpoint.resolvers.read_for_page(read.reading, paging.request()).await?;
+    let steps = read.reading.steps_to_list_vms(&filter, order, paging.request());
     endpoint.resolvers.spend_more(&current_caller(), steps);
     let lists = endpoint.lists.clone();
     let answer = move || {
-        if filter == VmFilter::default() && paging.request().is_for_all() {
+        if filter == VmFilter::default() && order == VmOrder::default() && paging.request().is_for_all() {
             return Ok(lists.vms(&read));
         }
-        let Listing { nodes, total, next } = read.reading.listing_of_vms(&filter, paging.request())?;
+        let Listing { nodes, total, next } = read.reading.listing_of_vms(&filter, order, paging.request())?;
         let rows = nodes.into_iter().map(Vm).collect();
         let link = paging.link(next.as_deref());
         let next_cursor = paging.next_cursor(next);

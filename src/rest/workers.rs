@@ -21,6 +21,7 @@ use super::json_objects::{ListedVm, RegisterWorkerPayload, Worker};
 use super::json_values::DateTime;
 use super::paging::{Paging, SORT};
 use super::query_response::Read;
+use super::vms::VmOrderQuery;
 use crate::cluster::{WorkerFilter, WorkerOrder};
 use crate::error::Error;
 use crate::http::{
@@ -208,11 +209,14 @@ pub(super) async fn vms(
     read: Read,
     PathId(id): PathId,
     Query(query): Query<VmsQuery>,
+    Query(order): Query<VmOrderQuery>,
 ) -> Result<Response> {
+    let order = order.check()?;
     let statuses =
         wanted("status", query.status)?.iter().map(|word| vm_status("status", word)).collect::<Result<Vec<_>, _>>()?;
     let statuses = given(statuses);
-    let vms: Vec<_> = read.reading.worker_vms(&id, statuses.as_deref())?.into_iter().map(ListedVm).collect();
+    let vms = read.reading.worker_vms(&id, statuses.as_deref(), order)?;
+    let vms: Vec<_> = vms.into_iter().map(ListedVm).collect();
     resolvers.spend_more(&current_caller(), vms.len() as u64);
     Ok(read.show(WorkerVms { worker_id: id, total: vms.len(), vms }))
 }

@@ -44,7 +44,6 @@ impl Scene {
 
     /// A small cluster at work: three zones, one drain that is held up, one that is overdue, and a worker that is lost.
     pub fn cluster_at_work() -> Self {
-        const HOUR: Duration = Duration::from_secs(3_600);
         Self {
             zones: Some(3),
             parts: vec![
@@ -52,7 +51,7 @@ impl Scene {
                     2,
                     Part::Drained {
                         reason: "new disks",
-                        deadline: 2 * HOUR,
+                        deadline: Duration::from_secs(7_200),
                         note: "live migration refused: local disk",
                     },
                 ),

@@ -1,4 +1,5 @@
-//! A certificate that a server makes for itself, for clients that know it by its fingerprint.
+//! A certificate that a server makes for itself, for clients that know it by its fingerprint. The names in it are
+//! chosen in `cli::tls`.
 //!
 //! It is made once and kept in a folder, so that a restart does not change the fingerprint: also not if the server is
 //! asked for by other names since, which clients that pin it do not look at.

@@ -1,4 +1,5 @@
-//! The certificate that a server shows, which can be replaced while it serves.
+//! The certificate that a server shows, which can be replaced while it serves; and what the log says of its
+//! validity.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! From when to when a certificate is valid, read from its DER form.
+//! From when to when a certificate is valid, read from its DER form. What the log says of it is in
+//! [`server_tls`](super::server_tls).
 //!
 //! The TLS implementation checks certificates of others and does not tell these two times of one's own. They are at a
 //! fixed place (RFC 5280, 4.1), so that no parser of everything else in a certificate is needed.

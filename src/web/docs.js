@@ -2,6 +2,7 @@
 
 import SwaggerUI from 'swagger-ui-dist/swagger-ui-es-bundle.js';
 import { at } from './here.js';
+import { isStream, someOf } from './streams.js';
 import './docs.css';
 
 // Swagger UI has a dark form, but leaves it to the page when to wear it.
@@ -40,6 +41,13 @@ function withoutCookies(document) {
   return document;
 }
 
+/** The document without what Swagger UI makes links to other hosts of: this page leads nowhere else. */
+function withoutLinks(document) {
+  const { license } = document.info;
+  if (license) document.info.license = { name: license.name };
+  return document;
+}
+
 // Not bundled: the pages that are not built have it, too.
 const session = await import(at('assets/session.js'));
 
@@ -50,11 +58,16 @@ try {
   SwaggerUI({
     domNode: place,
     // The document names the server by a path, which a proxy may have put below another.
-    spec: { ...withoutCookies(inWords(await response.json())), servers: [{ url: at('api/v1') }] },
+    spec: { ...withoutLinks(withoutCookies(inWords(await response.json()))), servers: [{ url: at('api/v1') }] },
     deepLinking: true,
     defaultModelsExpandDepth: 0,
     displayRequestDuration: true,
     filter: true,
+    requestInterceptor(request) {
+      // Swagger UI shows an answer when it is whole, which a stream never is.
+      if (isStream(request)) request.userFetch = someOf;
+      return request;
+    },
     responseInterceptor(response) {
       if (response.status === 401) session.check();
       return response;

@@ -86,6 +86,15 @@ describe('dashboard', () => {
       assert.equal(problems.length, 3);
     });
 
+    test('a filter has other ways to be asked', () => {
+      const { filter } = search.workerSearch('zone:a,b status:offline label.env=prod label:gpu free.cpu>=4 "night shift"');
+      const { parameters, options } = search.otherWays(filter);
+      assert.deepEqual(parameters, [
+        ['zone', 'a'], ['zone', 'b'], ['status', 'offline'], ['label', 'env=prod'], ['label', 'gpu'], ['search', 'night shift'], ['min_free_cpu_cores', '4'],
+      ]);
+      assert.deepEqual(options, [['-l', 'env=prod'], ['-l', 'gpu'], ['--zone', 'a'], ['--zone', 'b'], ['--status', 'offline'], ['--search', 'night shift']]);
+    });
+
     test('a facet adds a word, joins another of its key, and takes its own away', () => {
       const { toggle, has } = search;
       assert.equal(toggle('', 'status', 'offline'), 'status:offline');
@@ -140,6 +149,181 @@ describe('dashboard', () => {
       assert.equal(row.value.revision, 1);
       rows.clear();
       assert.equal(row.value, undefined);
+    });
+  });
+
+  describe('fleet', () => {
+    let model;
+    before(async () => { model = await load('pages/fleet/model'); });
+
+    const cell = (id, more = {}) => ({
+      id, zone: 'a', status: 'ACTIVE', schedulingPolicy: 'ACTIVE', cpuCores: 10, usedCpuCores: 5, memoryMb: 1000, usedMemoryMb: 100, vmCount: 1, maxVms: 4,
+      revision: 1, labels: [], seenAt: 0, ...more,
+    });
+
+    test('a colour says how full, or how old, in six steps', () => {
+      const { stepOf, valueOf } = model;
+      assert.deepEqual([0, 16, 17, 50, 99.9, 100, 250].map((value) => stepOf(value, 'cpu')), [0, 0, 1, 3, 5, 5, 5]);
+      assert.deepEqual([0, 4.9, 5, 15, 59, 299, 9_999].map((value) => stepOf(value, 'age')), [0, 0, 1, 2, 3, 4, 5]);
+      assert.deepEqual(['cpu', 'memory', 'vms', 'age'].map((by) => valueOf(cell('w'), by, 7_000)), [50, 10, 25, 7]);
+      assert.equal(valueOf(cell('w', { maxVms: 0 }), 'vms', 0), 0);
+    });
+
+    test('groups are by zone or label, sorted as people sort, with what has no value last', () => {
+      const cells = [cell('w10', { zone: 'z10' }), cell('w2', { zone: 'z2' }), cell('w1', { zone: null }), cell('w3', { zone: 'z2', labels: [{ key: 'env', value: 'prod' }] })];
+      const groups = model.intoGroups(cells, 'zone');
+      assert.deepEqual(groups.map(({ value, cells }) => [value, cells.map(({ id }) => id)]), [['z2', ['w2', 'w3']], ['z10', ['w10']], [null, ['w1']]]);
+      assert.deepEqual(model.intoGroups(cells, 'label.env').map(({ value, cells }) => [value, cells.length]), [['prod', 1], [null, 3]]);
+      assert.deepEqual(model.intoGroups(cells, 'none').map(({ cells }) => cells.length), [4]);
+    });
+
+    test('too many groups are put together, and nobody is lost', () => {
+      const cells = Array.from({ length: 100 }, (_, at) => cell(`w${at}`, { zone: `z${at % 60}` }));
+      const groups = model.intoGroups(cells, 'zone', 20);
+      assert.equal(groups.length, 20);
+      assert.equal(groups.at(-1).folded, 41);
+      assert.equal(groups.reduce((sum, { cells }) => sum + cells.length, 0), 100);
+      assert.ok(cells.every(({ group, index }, at) => group.cells[index] === cells[at]));
+    });
+
+    test('cells are as large as the screen lets them be', () => {
+      const { arrange } = model;
+      assert.ok(arrange([3, 4, 3], 1_380, 700).isTile);
+      assert.ok(arrange([3, 4, 3], 336, 300).isTile, 'a few workers have words also on a phone');
+      const many = arrange([3_333, 3_333, 3_334], 1_380, 700);
+      assert.ok(!many.isTile && many.pitchX >= 8 && many.pitchX <= 12, JSON.stringify(many));
+      assert.ok(Math.ceil(3_334 / many.perRow) * many.pitchY <= 700, 'all of them are seen without scrolling');
+      assert.ok(arrange([170, 170, 160], 1_380, 700).pitchX > many.pitchX);
+      assert.equal(arrange([10_000], 336, 500, 12).pitchX, 12, 'fingers need room');
+    });
+
+    test('a point is a cell, or between cells', () => {
+      const [group] = model.intoGroups([cell('w1'), cell('w2'), cell('w3')], 'zone');
+      const arrangement = { perRow: 2, pitchX: 10, pitchY: 10, gap: 2 };
+      assert.deepEqual([[1, 1], [11, 1], [1, 12], [9, 1], [1, 9], [12, 12], [25, 1], [-1, 1]].map(([x, y]) => model.cellAt(group, arrangement, x, y)?.id), ['w1', 'w2', 'w3', undefined, undefined, undefined, undefined, undefined]);
+    });
+
+    test('keys lead everywhere', () => {
+      const groups = model.intoGroups([...'abcde'].map((id) => cell(id)).concat([...'xyz'].map((id) => cell(id, { zone: 'b' }))), 'zone');
+      const all = Object.fromEntries(groups.flatMap(({ cells }) => cells).map((one) => [one.id, one]));
+      const to = (from, key) => model.neighbour(groups, all[from], key, 2)?.id;
+      assert.deepEqual([to('a', 'ArrowRight'), to('e', 'ArrowRight'), to('x', 'ArrowLeft'), to('a', 'ArrowLeft')], ['b', 'x', 'e', undefined]);
+      assert.deepEqual([to('a', 'ArrowDown'), to('d', 'ArrowDown'), to('e', 'ArrowDown'), to('y', 'ArrowUp'), to('c', 'ArrowUp'), to('z', 'ArrowDown')], ['c', 'e', 'x', 'e', 'a', undefined]);
+      assert.deepEqual([to('b', 'End'), to('b', 'Home'), to('b', 'PageDown'), to('z', 'PageUp'), to('a', 'Enter')], ['e', 'a', 'x', 'a', undefined]);
+    });
+  });
+
+  describe('drains', () => {
+    let model;
+    before(async () => { model = await load('pages/drains/model'); });
+
+    const drain = (more) => ({ state: 'DRAINING', safeToPowerOff: false, startedAt: '2025-01-01T00:00:00Z', deadlineAt: null, acknowledgedAt: '2025-01-01T00:00:01Z', initialVms: 5, remainingVms: 5, ...more });
+    const at = (minutes) => Date.parse('2025-01-01T00:00:00Z') + minutes * 60_000;
+
+    test('each is in one column', () => {
+      const { stageOf } = model;
+      assert.equal(stageOf(drain({ acknowledgedAt: null })), 'requested');
+      assert.equal(stageOf(drain({})), 'acknowledged');
+      assert.equal(stageOf(drain({ initialVms: null })), 'acknowledged');
+      assert.equal(stageOf(drain({ remainingVms: 2 })), 'leaving');
+      assert.equal(stageOf(drain({ remainingVms: 0 })), 'leaving', 'empty, and something is in the way');
+      assert.equal(stageOf(drain({ remainingVms: 0, state: 'COMPLETE' })), 'leaving', 'complete and silent is not safe');
+      assert.equal(stageOf(drain({ remainingVms: 0, state: 'COMPLETE', safeToPowerOff: true })), 'safe');
+    });
+
+    test('the most urgent come first', () => {
+      const late = drain({ state: 'OVERDUE', deadlineAt: '2025-01-01T03:00:00Z' });
+      const soon = drain({ deadlineAt: '2025-01-01T01:00:00Z' });
+      const older = drain({ startedAt: '2024-12-31T00:00:00Z' });
+      assert.deepEqual([older, drain({}), soon, late].sort(model.byUrgency), [late, soon, older, drain({})]);
+    });
+
+    test('what to expect is told once something has left', () => {
+      const { paceOf } = model;
+      assert.equal(paceOf(drain({}), at(10)), null);
+      assert.equal(paceOf(drain({ remainingVms: 0 }), at(10)), null);
+      assert.equal(paceOf(drain({ remainingVms: 6 }), at(10)), null, 'one more has come');
+      assert.deepEqual(paceOf(drain({ remainingVms: 3, deadlineAt: '2025-01-01T00:20:00Z' }), at(10)), { each: 300_000, left: 900_000, late: 300_000 });
+      assert.equal(paceOf(drain({ remainingVms: 3 }), at(10)).late, null);
+    });
+
+    test('they are searched with the words of workers', () => {
+      const { drainSearch } = model;
+      assert.deepEqual(drainSearch('zone:a label.env=prod id:w1 rack').filter, { workerIds: ['w1'], zones: ['a'], labels: [{ key: 'env', value: 'prod' }], search: 'rack' });
+      assert.equal(drainSearch('status:offline free.cpu>=4').problems.length, 2);
+    });
+  });
+
+  describe('events', () => {
+    let model;
+    before(async () => { model = await load('pages/events/model'); });
+
+    const ALL = ['WORKER_OFFLINE', 'WORKER_ONLINE', 'WORKER_DRAIN_STARTED', 'WORKER_DRAIN_OVERDUE', 'WORKER_ACTIVATED', 'VM_FAILED', 'VM_MOVED', 'TOKEN_CREATED'];
+    const NOON = Date.parse('2025-01-01T12:00:00Z');
+    const search = (text) => model.eventSearch(text, ALL, NOON);
+
+    test('words with a key are asked of the server', () => {
+      assert.deepEqual(search('kind:worker_offline,vm-failed worker:w1 vm:v1,v2 zone:a,none actor:operator token:abc').filter, {
+        kinds: ['WORKER_OFFLINE', 'VM_FAILED'], workerIds: ['w1'], vmIds: ['v1', 'v2'], zones: ['a', ''], actors: ['OPERATOR'], actorTokenIds: ['abc'],
+      });
+      assert.deepEqual(search('kind:moved').filter.kinds, ['VM_MOVED']);
+      assert.ok(search('kind:drain').filter.kinds.includes('WORKER_ACTIVATED'));
+      assert.deepEqual(search('worker:"rack 7"').filter, { workerIds: ['rack 7'] });
+    });
+
+    test('times are lengths before now, or times', () => {
+      assert.equal(search('since:2h').since, '2025-01-01T10:00:00.000Z');
+      assert.equal(search('until:2024-12-31T00:00:00Z').until, '2024-12-31T00:00:00.000Z');
+      assert.equal(search('since:2024-12-31').since, '2024-12-31T00:00:00.000Z');
+    });
+
+    test('words without a key are looked for in what is read', () => {
+      const { words } = search('Disk kind:drain');
+      assert.deepEqual(words, ['disk']);
+      const event = { message: 'Worker w1 is draining', workerId: 'w1', vmId: null, vmName: null, reason: 'new disks', actorName: null };
+      assert.ok(model.hasWords(event, words));
+      assert.ok(!model.hasWords(event, ['disk', 'w2']));
+    });
+
+    test('what is not understood is said', () => {
+      const { problems, filter } = search('kind:lazy actor:bob since:soon status:offline');
+      assert.equal(problems.length, 4);
+      assert.deepEqual(filter, { kinds: [] }, 'a kind that is not known matches nothing');
+    });
+
+    test('one word takes the place of another', () => {
+      assert.equal(model.withTerm('kind:drain since:1h', 'since', '24h'), 'kind:drain since:24h');
+      assert.equal(model.withTerm('kind:drain since:1h', 'since', null), 'kind:drain');
+    });
+
+    test('bars hold every event once', () => {
+      const bars = model.histogram([{ at: 0, isBad: false }, { at: 5, isBad: true }, { at: 99, isBad: false }, { at: 100, isBad: false }], 0, 100, 10);
+      assert.deepEqual(bars.map(({ total }) => total), [2, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+      assert.equal(bars[0].bad, 1);
+    });
+  });
+
+  describe('health', () => {
+    let model;
+    before(async () => { model = await load('pages/health/model'); });
+
+    test('limits and version are those of the OpenAPI document', async () => {
+      const document = JSON.parse(await readFile('docs/openapi.json', 'utf8'));
+      const limits = Object.fromEntries(model.limitsOf(document).map(({ what, most }) => [what, most]));
+      assert.equal(limits['rows of a page'], '500');
+      assert.equal(limits['time of a drain until its deadline'], '365 d');
+      assert.equal(Object.keys(limits).length, 12, JSON.stringify(limits));
+      assert.equal(model.versionOf(document), document.info.version);
+      assert.deepEqual(model.limitsOf(null), []);
+    });
+
+    test('a part that is not known has words, too', () => {
+      assert.ok(model.wordsOf('commits').means.includes('503'));
+      assert.ok(model.wordsOf('something new').does);
+    });
+
+    test('how far behind it may be is told as people say it', () => {
+      assert.deepEqual([0, 0.21, 42.5, 150].map(model.staleness), ['not at all', '210 ms', '42.5 s', '2 min 30 s']);
     });
   });
 });

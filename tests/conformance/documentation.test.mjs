@@ -1,23 +1,21 @@
 // The commands of the documents that do not end by themselves: streams with `curl -N`, and scripts for Node. Each is taken
 // from its page and pasted into bash; then workers are drained until the command prints one of these events.
 //
-// The commands that end are run by tests/processes/documentation.rs. The one with websocat is not run.
+// The commands that end are run by tests/processes/documentation.rs, the programs with other people's clients by
+// resume.test.mjs. The one with websocat is not run.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 
+import { addressed, blocks, environment } from './harness/documents.mjs';
 import { Received, within } from './harness/patience.mjs';
-import { ROOT, Server } from './harness/server.mjs';
+import { Server } from './harness/server.mjs';
 
 /** The commands of a page that go on: a script for Node is one, each `curl -N` is one. */
 function commands(page) {
-  const text = readFileSync(path.join(ROOT, page), 'utf8');
-  const blocks = [...text.matchAll(/^```bash\n(.*?)^```$/gms)].map(([, block]) => block);
-  return blocks.flatMap((block) => {
+  return blocks(page, 'bash').flatMap((block) => {
     if (block.startsWith('node ')) return [block];
     return block.split('\n').filter((line) => line.startsWith('curl -N '));
   });
@@ -34,11 +32,8 @@ describe('commands that documents give for live data', () => {
 
     for (const command of found) {
       test(`${page}: ${command.split('\n', 2).join(' ')}`, async () => {
-        const pasted = command.replaceAll('http://localhost:8080', server.url).replaceAll('ws://localhost:8080', `ws://${server.address}`);
-        // Before version 22, Node has WebSockets only if it is told to.
-        const options = globalThis.WebSocket ? {} : { NODE_OPTIONS: '--experimental-websocket' };
-        const child = spawn('bash', ['-c', pasted], {
-          env: { ...process.env, ...options },
+        const child = spawn('bash', ['-c', addressed(command, server)], {
+          env: environment,
           stdio: ['ignore', 'pipe', 'pipe'],
           detached: true, // A group of its own, to be ended with what bash has started.
         });

@@ -142,6 +142,20 @@ impl Site {
         self.agents[number] = Some(self.start_agent(number));
     }
 
+    /// Waits until the agent of a host has logged this about its script.
+    async fn logged(&mut self, number: usize, words: &str) {
+        let agent = self.agents[number].as_mut().unwrap();
+        agent.logged(words, |line| line["message"].as_str().is_some_and(|message| message.contains(words))).await;
+    }
+
+    /// Waits until each VM that was moved is reported where it is now. Before that, a drain of that host does not count it.
+    async fn settled(&self) {
+        eventually("every VM to take its slot", async || {
+            (self.ask(&["reservations", "--state", "held"]).await["total"] == json!(0)).then_some(())
+        })
+        .await;
+    }
+
     /// Makes the script of a host wait, or go on.
     fn hold_back(&self, number: usize, holds_back: bool) {
         let wait = self.proc(number).join("wait");
@@ -183,6 +197,9 @@ on_both_databases! {
             let exit = site.run(&["activate", &id, "-m", "new kernel runs"]).await;
             assert_eq!(exit.code, Some(0), "{}", exit.err);
             assert_eq!(site.run(&["wait", &id, "--for", "online", "--timeout", "1m"]).await.code, Some(0));
+            // Before, the script would move what others bring to this host.
+            site.logged(number, "begins, which is active").await;
+            site.settled().await;
         }
         assert_eq!(site.processes(), HOSTS, "no VM was lost");
 
@@ -198,6 +215,7 @@ on_both_databases! {
         fs::remove_file(pinned).unwrap();
         let exit = site.run(&["drain", &host(7), "-m", "new kernel, device detached"]).await;
         assert_eq!(exit.code, Some(0), "{}", exit.err);
+        site.settled().await;
 
         // One is late: an alarm, and it may still become complete.
         site.hold_back(8, true);
@@ -207,14 +225,18 @@ on_both_databases! {
         site.hold_back(8, false);
         let exit = site.run(&["wait", &host(8), "--for", "complete", "--timeout", "1m"]).await;
         assert_eq!(exit.code, Some(0), "{}", exit.err);
+        site.settled().await;
 
         // One is cancelled, while somebody waits for it.
         site.hold_back(9, true);
         let waiting = site.start(&["drain", &host(9), "-m", "new kernel"]);
         site.drain_when(9, "the drain", |drain| drain["state"] == "draining").await;
+        site.logged(9, "begins, which is draining").await;
         assert_eq!(site.run(&["activate", &host(9), "-m", "not today"]).await.code, Some(0));
         let exit = waiting.exit().await;
         assert_eq!(exit.code, Some(5), "{}", exit.err);
+        // Only then does the agent know, and the script, let go, would move its VMs until then.
+        site.logged(9, "was stopped, since it is not draining any more").await;
         site.hold_back(9, false);
         assert_eq!(site.processes(), HOSTS, "no VM was lost");
         eventually("every VM to be reported", async || {

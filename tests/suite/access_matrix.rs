@@ -144,6 +144,7 @@ const GRAPHQL: &[(&str, Needs, &str)] = &[
     ("mutation createToken", Admin, r#"createToken(input: {name: "n", role: VIEWER}) { secret }"#),
     ("mutation revokeToken", Admin, "revokeToken(input: {tokenId: $id}) { __typename }"),
     ("subscription workerHeartbeats", Viewer, "workerHeartbeats { __typename }"),
+    ("subscription workerUpdates", Viewer, "workerUpdates { __typename }"),
     ("subscription drainProgress", Viewer, "drainProgress { __typename }"),
     ("subscription clusterEvents", Viewer, "clusterEvents(after: $after) { kind }"),
     ("subscription clusterStats", Viewer, "clusterStats { totalWorkers }"),

@@ -69,7 +69,7 @@ fn and_more(example: &str, keys: &str) -> String {
 on_both_databases! {
     async fn a_worker_is_shown_as_documented(cluster: TestCluster) {
         worker_01_beats(&cluster, [vm("vm-1"), vm("vm-2"), vm("vm-3")]).await;
-        let more = r#""scheduling_policy":"active","revision":2,"reserved_cpu_cores":0,"reserved_memory_mb":0,"reserved_disk_gb":0,"reserved_vm_slots":0,"free_cpu_cores":12,"free_memory_mb":24576,"free_disk_gb":450,"free_vm_slots":97"#;
+        let more = r#""scheduling_policy":"active","revision":2,"reserved_cpu_cores":0,"reserved_memory_mb":0,"reserved_disk_gb":0,"reserved_vm_slots":0,"free_cpu_cores":12,"free_memory_mb":24576,"free_disk_gb":450,"free_vm_slots":97,"uptime_seconds":9045"#;
         let shown = and_more(WORKER_01, more);
         assert_eq!(cluster.rest().get("/api/v1/workers/worker-01").await.body, shown);
 

@@ -276,6 +276,56 @@ on_both_databases! {
         assert_eq!(cluster.drain_state().await, "COMPLETE safe");
     }
 
+    async fn vms_that_were_set_aside_are_in_the_way_of_a_drain(cluster: TestCluster) {
+        cluster.add([worker("w1"), worker("w2")]).await;
+        let (odd, stopped) = (json!({"id": "a/b"}), json!({"id": "c/d", "status": "stopped"}));
+        for worker in ["w1", "w2"] {
+            cluster.rest().post(&format!("/api/v1/workers/{worker}/drain")).await;
+        }
+        let beat = async |cluster: &TestCluster, mut report: Value| {
+            report["incarnation"] = json!(1);
+            let answer = cluster.beat("w1", report).await;
+            assert_eq!(answer.status, 200, "{}", answer.body);
+            answer.json()["resync"].clone()
+        };
+        let drain = async |cluster: &TestCluster, worker: &str| {
+            let drain = cluster.rest().get(&format!("/api/v1/workers/{worker}/drain")).await.json();
+            let blockers = pick(&drain["blockers"], ["kind", "message"]);
+            (pick(&json!([drain]), ["state", "is_empty", "safe_to_power_off"]).concat(), blockers)
+        };
+        let of = |state: &str, is_empty: bool, is_safe: bool| vec![json!(state), json!(is_empty), json!(is_safe)];
+        let set_aside = |vms: &str| {
+            let message = format!("Worker w1 holds {vms} not accepted: what becomes of it is not known");
+            vec![[json!("vms_set_aside"), json!(message)]]
+        };
+        for _ in 0..3 {
+            beat(&cluster, json!({"vms": [odd, stopped, {"id": "e/f", "status": "starting"}]})).await;
+        }
+        let two = (of("draining", false, false), set_aside("2 VMs whose ids are"));
+        assert_eq!(drain(&cluster, "w1").await, two);
+        // What says nothing of VMs changes nothing, nor does a restart of the server.
+        beat(&cluster, json!({})).await;
+        let cluster = cluster.restart().await;
+        assert_eq!(drain(&cluster, "w1").await, two);
+
+        beat(&cluster, json!({"vms": [odd]})).await;
+        assert_eq!(drain(&cluster, "w1").await, (of("draining", false, false), set_aside("a VM whose id is")));
+        beat(&cluster, json!({"vms": [stopped]})).await;
+        assert_eq!(drain(&cluster, "w1").await, (of("complete", true, true), vec![]), "one that holds no slot is none");
+
+        // A part of an inventory tells that there is one, and not how many are left.
+        assert_eq!(beat(&cluster, json!({"vms_delta": {"upsert": [odd]}})).await, true, "the whole is asked for");
+        assert_eq!(drain(&cluster, "w1").await, (of("draining", false, false), set_aside("a VM whose id is")));
+        assert_eq!(beat(&cluster, json!({"vms_delta": {"remove": ["a/b"]}})).await, true);
+        assert_eq!(beat(&cluster, json!({"vms": []})).await, false);
+        assert_eq!(drain(&cluster, "w1").await, (of("complete", true, true), vec![]));
+        let told = cluster.history().await.into_iter().filter(|line| line.starts_with("worker_drain_") && line.ends_with(" w1"));
+        let kinds = ["started", "complete", "reopened", "complete"].map(|kind| format!("worker_drain_{kind} w1"));
+        assert_eq!(told.collect::<Vec<_>>(), kinds);
+        let twin = cluster.graphql(r#"{ worker(id: "w2") { drain { blockers { kind } } } }"#).await;
+        assert_eq!(twin["worker"]["drain"]["blockers"], json!([{"kind": "NOT_ACKNOWLEDGED"}]));
+    }
+
     async fn a_new_process_has_to_acknowledge_a_drain_itself(cluster: TestCluster) {
         let registration = worker("w1").registers("boot_id", "b1").registers("host_boot_id", "h1");
         cluster.add([registration.vms([vm("a")])]).await;

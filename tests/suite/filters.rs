@@ -108,6 +108,39 @@ on_both_databases! {
         }
     }
 
+    async fn plural_filters_are_beside_those_of_the_contract(cluster: TestCluster) {
+        let vms = || [vm("vm-1"), vm("vm-2").status("stopped"), vm("vm-3").status("failed")];
+        cluster.add([worker("w1").zone("a").vms(vms()), worker("w2").zone("b"), worker("w3"), worker("w4").zone("a")]).await;
+        for (arguments, ids) in [
+            ("", "w1 w2 w3 w4"),
+            (r#"(zones: ["a", "nowhere"])"#, "w1 w4"),
+            (r#"(zones: "b")"#, "w2"),
+            (r#"(zones: ["", "b"])"#, "w2 w3"),
+            ("(zones: [])", ""),
+            ("(zones: null)", "w1 w2 w3 w4"),
+            (r#"(zone: "a", zones: ["a", "b", "a"])"#, "w1 w4"),
+            (r#"(zone: "a", zones: ["b"])"#, ""),
+            (r#"(zone: null, zones: ["b"])"#, "w2"),
+        ] {
+            let found = cluster.graphql(&format!("{{ workers{arguments} {{ id }} }}")).await;
+            assert_eq!(pick(&found["workers"], ["id"]).concat(), ids.split_whitespace().collect::<Vec<_>>(), "{arguments}");
+        }
+        for (arguments, ids) in [
+            ("(statuses: [STOPPED, FAILED])", "vm-2 vm-3"),
+            ("(statuses: [])", ""),
+            ("(statuses: null)", "vm-1"),
+            ("(statuses: [STOPPED, RUNNING], status: [FAILED, STOPPED])", "vm-2"),
+            ("(status: [FAILED], statuses: null)", "vm-3"),
+        ] {
+            let found = cluster.graphql(&format!(r#"{{ worker(id: "w1") {{ vms{arguments} {{ id }} }} }}"#)).await;
+            let found = pick(&found["worker"]["vms"], ["id"]).concat();
+            assert_eq!(found, ids.split_whitespace().collect::<Vec<_>>(), "{arguments}");
+        }
+        let long = format!(r#"{{ workers(zone: "a", zones: ["{}"]) {{ id }} }}"#, "x".repeat(256));
+        let refused = cluster.graphql_answer(&long, json!({})).await;
+        assert_eq!(refused["errors"][0]["message"], "zones must have at most 255 characters, not 256");
+    }
+
     async fn workers_come_in_the_same_orders_in_both_protocols(cluster: TestCluster) {
         furnish(&cluster).await;
         for (key, field, ids) in [

@@ -49,6 +49,7 @@ on_both_databases! {
                     "cpu_usage_percent": 25.0, "memory_usage_percent": 25.0,
                     "last_seen": "2025-11-02T10:00:10Z", "uptime": "10s", "revision": 3,
                     "free_cpu_cores": 12, "free_memory_mb": 24576, "free_disk_gb": 450, "free_vm_slots": 99,
+                    "uptime_seconds": 10,
                 })
             )
         );

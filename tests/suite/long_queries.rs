@@ -134,7 +134,10 @@ async fn a_hundred_searches_cost_more_than_is_allowed_and_a_hundred_looks_do_not
         (r#"vmsConnection(first: 1, filter: {zones: ["x"], search: "x"}) { totalCount }"#, false),
         ("vmsConnection(first: 0) { totalCount }", false),
         ("vmDistribution { workerId }", false),
-        (r#"workersConnection(first: 1, filter: {search: "x"}, orderBy: {field: ZONE}) { totalCount }"#, false),
+        ("vmsConnection(first: 1, orderBy: {field: ZONE}) { totalCount }", false),
+        (r#"vmsConnection(first: 1, orderBy: {field: ZONE}, filter: {zones: ["x"]}) { totalCount }"#, false),
+        // A page of workers is selected, not sorted.
+        (r#"workersConnection(first: 1, filter: {search: "x"}, orderBy: {field: ZONE}) { totalCount }"#, true),
         (r#"vmsConnection(first: 1, filter: {workerIds: ["w1"], search: "x"}) { totalCount }"#, true),
         (r#"workersConnection(first: 1, filter: {ids: ["w1"], search: "x"}) { totalCount }"#, true),
         (r#"worker(id: "w1") { vmsConnection(filter: {search: "x"}) { totalCount } }"#, true),

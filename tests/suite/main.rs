@@ -84,6 +84,7 @@ mod tokens_audit;
 mod tokens_of_workers;
 mod trusted_documents;
 mod typed_client;
+mod vm_order;
 mod vm_times;
 mod vms;
 mod workers;

@@ -477,7 +477,7 @@ fn expected(of_workers: bool, question: &Question) -> Option<Vec<&'static str>> 
     let taken: &[&str] = if of_workers {
         &["id", "zone", "status", "is_healthy", "has_zone", "capability", "label", "search", "sort", "limit", "cursor"]
     } else {
-        &["id", "zone", "status", "has_zone", "worker_id", "search", "limit", "cursor"]
+        &["id", "zone", "status", "has_zone", "worker_id", "search", "sort", "limit", "cursor"]
     };
     let values =
         |name: &str| question.iter().filter(|(it, ..)| *it == name).map(|(_, value, _)| *value).collect::<Vec<_>>();

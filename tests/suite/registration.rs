@@ -19,6 +19,7 @@ on_both_databases! {
                 "is_healthy": true, "scheduling_policy": "active", "revision": 1,
                 "reserved_cpu_cores": 0, "reserved_memory_mb": 0, "reserved_disk_gb": 0, "reserved_vm_slots": 0,
                 "free_cpu_cores": 4, "free_memory_mb": 1024, "free_disk_gb": 0, "free_vm_slots": 100,
+                "uptime_seconds": 0,
             },
             "incarnation": 1,
             "heartbeat_interval_seconds": 10,

@@ -219,6 +219,39 @@ on_both_databases! {
         assert_eq!(cluster.rest().get("/api/v1/workers/w1/drain").await.json()["state"], "complete");
     }
 
+    // Whatever ends it: a release, a VM that comes elsewhere, or its time.
+    async fn the_end_of_a_reservation_completes_no_drain_of_a_worker_that_is_silent(cluster: TestCluster) {
+        cluster.add([worker("w1"), worker("w2"), worker("w3"), worker("w4")]).await;
+        let on = |worker: &str| {
+            let others: Vec<_> = ["w1", "w2", "w3", "w4"].into_iter().filter(|other| *other != worker).collect();
+            reserved(&cluster, json!({"without_workers": others, "expires_in": "70s"}))
+        };
+        let (released, taken, _expired) = (on("w1").await, on("w2").await, on("w3").await);
+        for worker in ["w1", "w2", "w3"] {
+            cluster.rest().post(&format!("/api/v1/workers/{worker}/drain")).await;
+            for _ in 0..2 {
+                cluster.beat(worker, json!({"incarnation": 1, "vms": []})).await;
+            }
+        }
+        // They have been silent for too long, and no sweep has announced that.
+        cluster.advance(seconds(61));
+        release(&cluster, &released["id"]).await;
+        let vm: Value = vm("a").says("reservation_id", taken["id"].as_str().unwrap()).into();
+        cluster.beat("w4", json!({"incarnation": 1, "vms": [vm]})).await;
+        cluster.advance(seconds(10));
+        cluster.sweep_reservations().await;
+        for worker in ["w1", "w2", "w3"] {
+            let path = format!("/api/v1/workers/{worker}/drain");
+            let drain = cluster.rest().get(&path).await.json();
+            let state = pick(&json!([drain]), ["state", "is_empty", "safe_to_power_off"]).concat();
+            assert_eq!(json!(state), json!(["draining", true, false]), "{worker}");
+            cluster.beat(worker, json!({"incarnation": 1})).await;
+            assert_eq!(cluster.rest().get(&path).await.json()["state"], "complete", "{worker}");
+        }
+        let told = cluster.history().await.into_iter().filter(|line| line.starts_with("worker_drain_complete"));
+        assert_eq!(told.count(), 3);
+    }
+
     async fn the_end_of_a_reservation_leaves_the_next_one_for_the_same_vm(cluster: TestCluster) {
         cluster.add([worker("w1")]).await;
         let first = reserved(&cluster, json!({"vm_ids": ["a"]})).await;

@@ -860,6 +860,80 @@ on_both_databases! {
         assert_eq!([&told["w1"], &told["w2"]].map(|beat| beat.is_last), [true, false]);
     }
 
+    async fn updates_leave_out_heartbeats_that_say_the_same(cluster: TestCluster) {
+        cluster.add([worker("w1").zone("a").vms([vm("vm-1")]), worker("w2").zone("b"), worker("w3").zone("a")]).await;
+        let port = Port::of(&cluster).await;
+        let mut socket = port.client().await;
+        let query = "subscription($filter: WorkerFilter) { workerUpdates(filter: $filter) { isLast worker { \
+                     id status usedCpuCores vmCount reservedVmSlots labels { key } drain { state } } } }";
+        socket.subscribe("1", query, json!({"filter": {"zones": ["a"]}})).await;
+        let next = async |socket: &mut Socket| {
+            let told = socket.next("1").await["workerUpdates"].take();
+            let worker = &told["worker"];
+            let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+            let last = if told["isLast"] == true { " last" } else { "" };
+            let drain = text(&worker["drain"]["state"]);
+            let numbers = [&worker["usedCpuCores"], &worker["vmCount"], &worker["reservedVmSlots"]];
+            format!("{} {} {drain} {}{last}", text(&worker["id"]), text(&worker["status"]), json!(numbers))
+        };
+        let beat = async |id: &str, more: Value| {
+            let mut report = json!({"incarnation": 1});
+            report.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            assert_eq!(cluster.beat(id, report).await.status, 200);
+        };
+        // Each follows heartbeats that say nothing new, of this worker and of others.
+        let same = async || {
+            cluster.advance(seconds(5));
+            for id in ["w1", "w2", "w3"] {
+                beat(id, json!({})).await;
+            }
+        };
+        assert_eq!(next(&mut socket).await, "w1 ACTIVE - [2,1,0]");
+        assert_eq!(next(&mut socket).await, "w3 ACTIVE - [0,0,0]");
+        same().await;
+        beat("w1", json!({"vms": [{"id": "vm-1", "vcpus": 3, "memory_mb": 1}]})).await;
+        assert_eq!(next(&mut socket).await, "w1 ACTIVE - [3,1,0]");
+        same().await;
+        beat("w3", json!({"vms": [{"id": "vm-3", "status": "starting"}]})).await;
+        assert_eq!(next(&mut socket).await, "w3 ACTIVE - [0,1,0]");
+        same().await;
+        beat("w3", json!({"vms": [{"id": "vm-3", "status": "running"}]})).await;
+        assert_eq!(next(&mut socket).await, "w3 ACTIVE - [0,1,0]", "a VM of it shows something else");
+        same().await;
+        let held = json!({"vcpus": 1, "memory_mb": 1, "without_workers": ["w1", "w2"]});
+        assert_eq!(cluster.rest().post("/api/v1/reservations").json(held).await.status, 201);
+        assert_eq!(next(&mut socket).await, "w3 ACTIVE - [0,1,1]");
+        assert_eq!(cluster.rest().post("/api/v1/workers/w2/drain").await.status, 200);
+        assert_eq!(cluster.rest().post("/api/v1/workers/w1/drain").json(json!({"deadline_seconds": 20})).await.status, 200);
+        // From here on, a drain shows more than is asked for: that it was announced, and who was told of it.
+        let next_other = async |socket: &mut Socket, before: &str| loop {
+            let told = next(socket).await;
+            if told != before {
+                return told;
+            }
+        };
+        let draining = "w1 DRAINING DRAINING [3,1,0]";
+        assert_eq!(next(&mut socket).await, draining);
+        // The clock alone changes what is shown.
+        cluster.advance(seconds(20));
+        cluster.sweep().await;
+        let overdue = "w1 DRAINING OVERDUE [3,1,0]";
+        assert_eq!(next_other(&mut socket, draining).await, overdue);
+        cluster.advance(seconds(20));
+        beat("w3", json!({})).await;
+        cluster.advance(seconds(21));
+        let offline = "w1 OFFLINE OVERDUE [3,1,0]";
+        assert_eq!(next_other(&mut socket, overdue).await, offline);
+        beat("w1", json!({})).await;
+        assert_eq!(next_other(&mut socket, offline).await, overdue);
+        let elsewhere = worker("w1").zone("b").registers("boot_id", "another").registration();
+        assert_eq!(cluster.rest().put("/api/v1/workers/w1").json(elsewhere).await.status, 200);
+        let last = "w1 DRAINING OVERDUE [3,1,0] last";
+        assert_eq!(next_other(&mut socket, overdue).await, last, "it has left the filter");
+        cluster.rest().delete("/api/v1/workers/w3?purge=true&force=true").await;
+        assert_eq!(next(&mut socket).await, "w3 ACTIVE - [0,1,1] last", "as it was told last");
+    }
+
     async fn only_the_heartbeats_that_are_wanted_are_told(cluster: TestCluster) {
         cluster.add([worker("w1").zone("a"), worker("w2").zone("b"), worker("w3").zone("a")]).await;
         let port = Port::of(&cluster).await;

@@ -47,6 +47,31 @@ on_both_databases! {
         assert_eq!(times(&cluster, "/api/v1/vms/vm-1").await, [Some(11), Some(11), Some(11)], "it was gone");
     }
 
+    async fn times_of_a_clock_that_was_ahead_are_set_to_the_present(cluster: TestCluster) {
+        cluster.add([worker("w1"), worker("w2")]).await;
+        report(&cluster, "w2", &[("vm-2", "running")]).await;
+        let clock = cluster.clock();
+        let present = clock.now();
+        clock.set(present + chrono::TimeDelta::hours(1));
+        report(&cluster, "w1", &[("vm-1", "running"), ("vm-3", "created")]).await;
+        clock.set(present);
+        // A heartbeat corrects when its worker was heard, and none that says the same corrects its VMs.
+        report(&cluster, "w1", &[("vm-1", "running"), ("vm-3", "created")]).await;
+        report(&cluster, "w2", &[("vm-2", "running")]).await;
+        assert_eq!(times(&cluster, "/api/v1/vms/vm-1").await, [Some(62), Some(62), Some(62)]);
+        cluster.sweep().await;
+        assert_eq!(times(&cluster, "/api/v1/vms/vm-1").await, [Some(3), Some(3), Some(3)]);
+        let cluster = cluster.restart().await;
+        assert_eq!(times(&cluster, "/api/v1/vms/vm-1").await, [Some(3), Some(3), Some(3)]);
+        assert_eq!(times(&cluster, "/api/v1/vms/vm-3").await, [Some(3), None, Some(3)]);
+        assert_eq!(times(&cluster, "/api/v1/vms/vm-2").await, [Some(1), Some(1), Some(1)]);
+        let revision = cluster.revision();
+        cluster.sweep().await;
+        assert_eq!(cluster.revision(), revision, "there is nothing left to correct");
+        report(&cluster, "w1", &[("vm-1", "stopped"), ("vm-3", "created")]).await;
+        assert_eq!(times(&cluster, "/api/v1/vms/vm-1").await, [Some(3), Some(3), Some(4)]);
+    }
+
     async fn a_vm_that_moves_stays_as_old_as_it_is(cluster: TestCluster) {
         cluster.add([worker("w1"), worker("w2"), worker("w3")]).await;
         report(&cluster, "w1", &[("vm-1", "running")]).await;

@@ -173,10 +173,7 @@ impl Estimate<'_> {
         match (parent, field.name.node.as_str()) {
             ("Query", "workersConnection") => {
                 let filter = Filter::of(self.argument(definition, field, "filter"));
-                let order = match self.argument(definition, field, "orderBy") {
-                    Some(Value::Object(order)) => Order::of(order.get("field")),
-                    _ => Order::ById,
-                };
+                let order = self.order(definition, field);
                 let is_sought = match order {
                     // The number of all is known, too, or that of those that have this one thing in common.
                     Order::ById => filter.is_empty() || filter.is_for_one_of_an_index(),
@@ -187,22 +184,24 @@ impl Estimate<'_> {
                     return 0;
                 }
                 let rows = filter.entries("ids").unwrap_or(workers);
-                // Sorting compares a row with several others.
-                let is_sorted = order != Order::ById;
-                let sorting = if is_sorted { SHORT_LIST_LENGTH } else { 0 };
-                rows.saturating_mul(filter.comparisons("ids").saturating_add(sorting))
+                // Each row is compared with those that are kept for the page.
+                let selecting = u64::from(order != Order::ById);
+                rows.saturating_mul(filter.comparisons("ids").saturating_add(selecting))
             }
             ("Query", "vmsConnection") => {
                 let filter = Filter::of(self.argument(definition, field, "filter"));
-                if filter.is_for_one_zone() {
+                let selecting = u64::from(!self.is_by_id(definition, field));
+                if filter.is_for_one_zone() && selecting == 0 {
                     return 0;
                 }
                 let of_workers = filter.entries("workerIds").map(|ids| ids.saturating_mul(vms_per_worker));
-                of_workers.unwrap_or(self.size.vms()).saturating_mul(filter.comparisons("workerIds"))
+                let comparisons = filter.comparisons("workerIds").saturating_add(selecting);
+                of_workers.unwrap_or(self.size.vms()).saturating_mul(comparisons)
             }
             ("Worker", "vmsConnection") => {
                 let filter = Filter::of(self.argument(definition, field, "filter"));
-                vms_per_worker.saturating_mul(filter.comparisons(""))
+                let selecting = u64::from(!self.is_by_id(definition, field));
+                vms_per_worker.saturating_mul(filter.comparisons("").saturating_add(selecting))
             }
             ("Query", "drains") => {
                 let filter = Filter::of(self.argument(definition, field, "filter"));
@@ -231,6 +230,19 @@ impl Estimate<'_> {
             }
             _ => 0,
         }
+    }
+
+    /// The order of a connection.
+    fn order(&self, definition: &index::IndexedField, field: &Field) -> Order {
+        match self.argument(definition, field, "orderBy") {
+            Some(Value::Object(order)) => Order::of(order.get("field")),
+            _ => Order::ById,
+        }
+    }
+
+    /// Whether a connection is in the order of its ids. Of VMs, no other order has an index.
+    fn is_by_id(&self, definition: &index::IndexedField, field: &Field) -> bool {
+        self.order(definition, field) == Order::ById
     }
 
     /// The length of a list.
@@ -312,14 +324,14 @@ impl Estimate<'_> {
     }
 }
 
-/// The order in which workers are requested.
+/// The order in which the elements of a connection are requested.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Order {
     /// The order of the snapshot.
     ById,
-    /// An order that has an index.
+    /// An order of workers that has an index.
     Indexed,
-    /// An order that is made for each response.
+    /// An order for which every row is looked at.
     Sorted,
 }
 
@@ -481,6 +493,10 @@ mod tests {
             (vms(", filter: {zones: [\"a\"], statuses: [RUNNING]}"), json!({}), 2 * 200_000),
             (vms(", filter: {hasZone: true}"), json!({}), 2 * 200_000),
             (vms(", filter: {zones: null, search: null}"), json!({}), 200_000),
+            (vms(", orderBy: {field: ID, direction: DESC}"), json!({}), 200_000),
+            (vms(", orderBy: {field: ZONE}"), json!({}), 2 * 200_000),
+            (vms(", orderBy: {field: CREATED_AT}, filter: {zones: [\"a\"]}"), json!({}), 3 * 200_000),
+            (vms(", orderBy: {field: NAME}, filter: {workerIds: [\"a\", \"b\"]}"), json!({}), 4 * 20),
             // VMs of given workers are looked up without a scan of the others.
             (vms(", filter: {workerIds: [\"a\", \"b\"]}"), json!({}), 2 * 20),
             (vms(", filter: {workerIds: []}"), json!({}), 0),
@@ -506,11 +522,11 @@ mod tests {
             (workers(", orderBy: {field: ID, direction: DESC}"), json!({}), 0),
             (workers(", orderBy: {field: ZONE}"), json!({}), 0),
             (workers(", orderBy: {field: HOSTNAME}, filter: {}"), json!({}), 0),
-            (workers(", orderBy: {field: ZONE}, filter: {zones: [\"a\"]}"), json!({}), 12 * 10_000),
-            (workers(", orderBy: {field: LAST_SEEN}"), json!({}), 11 * 10_000),
+            (workers(", orderBy: {field: ZONE}, filter: {zones: [\"a\"]}"), json!({}), 3 * 10_000),
+            (workers(", orderBy: {field: LAST_SEEN}"), json!({}), 2 * 10_000),
             (ordered.to_owned(), json!({"o": "HOSTNAME"}), 0),
-            (ordered.to_owned(), json!({"o": "VM_COUNT"}), 11 * 10_000),
-            (ordered.to_owned(), json!({}), 11 * 10_000),
+            (ordered.to_owned(), json!({"o": "VM_COUNT"}), 2 * 10_000),
+            (ordered.to_owned(), json!({}), 2 * 10_000),
             (workers(", filter: {search: \"x\", labels: [{key: \"a\"}, {key: \"b\"}]}"), json!({}), 2 * 10_000),
             (workers(", filter: {ids: [\"a\", \"b\"], isHealthy: true}"), json!({}), 2 * 2),
         ] {

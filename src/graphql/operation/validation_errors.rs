@@ -1,4 +1,5 @@
-//! Validation errors of a document: collected in the order of the text, and returned as one error response.
+//! Validation errors of a document: collected in the order of the text, and returned as one error response. Their
+//! words, and `Did you mean`, are in [`validation`](super::validation).
 
 use async_graphql::{Pos, Response, ServerError};
 

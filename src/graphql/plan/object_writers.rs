@@ -17,7 +17,7 @@ use crate::cluster::fields::{
 };
 use crate::cluster::{self, DrainView, VmId, VmView, WorkerId, WorkerView};
 use crate::graphql::execution::budget::MAX_OBJECTS;
-use crate::graphql::schema::inputs::{VmFilter, entries};
+use crate::graphql::schema::inputs::{VmFilter, VmOrder, in_statuses};
 use crate::graphql::schema::paging::{PageArguments, PageInfo};
 use crate::graphql::schema::value_types::{self, DrainBlocker, Label, ZoneCount, ZoneStats};
 use crate::json;
@@ -25,7 +25,7 @@ use crate::render::{Template, Volatility, volatility};
 use crate::resolvers::checks::wanted;
 use crate::resolvers::drain_watch::DrainProgress;
 use crate::resolvers::page::{Edge, Page};
-use crate::resolvers::watch::Heartbeat;
+use crate::resolvers::watch::{Heartbeat, WorkerUpdate};
 use crate::resolvers::{EventView, page_of_worker_vms};
 
 /// The part of a response that is being written.
@@ -357,6 +357,9 @@ planned! { { { node: node } } WorkerEdge(edge: Edge<WorkerView>) {
 planned! { { { node: node } } VmEdge(edge: Edge<VmView>) {
     cursor: Text [everywhere] = &*edge.cursor();
 } }
+planned! { { { worker: worker_of_update } } WorkerUpdate(update: WorkerUpdate) {
+    is_last: Bool [everywhere] = update.is_last;
+} }
 planned! { { { worker: worker_of_heartbeat } } WorkerHeartbeat(heartbeat: Heartbeat) {
     received_at: DateTime [everywhere] = heartbeat.received_at;
     coalesced: Int [everywhere] = heartbeat.coalesced;
@@ -364,8 +367,9 @@ planned! { { { worker: worker_of_heartbeat } } WorkerHeartbeat(heartbeat: Heartb
 } }
 
 fn worker_vms(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<WorkerView> {
-    let statuses = compiler.argument::<Option<Vec<value_types::VmStatus>>>(collected, "status")?;
-    let statuses: Option<Vec<cluster::VmStatus>> = entries("status", statuses).map_err(|_| Fallback::Resolver)?;
+    let status = compiler.argument::<Option<Vec<value_types::VmStatus>>>(collected, "status")?;
+    let statuses = compiler.argument::<Option<Vec<value_types::VmStatus>>>(collected, "statuses")?;
+    let statuses = in_statuses(status, statuses).map_err(|_| Fallback::Resolver)?;
     let vm = compiler.select::<VmView>(&collected.sets)?;
     let volatility = vm.volatility();
     let write = move |worker: &WorkerView, out: &mut ResponseBuffer| {
@@ -384,14 +388,17 @@ fn worker_vms_connection(collected: &CollectedField<'_>, compiler: &Compiler<'_>
     let request = request.into();
     let filter = compiler.argument::<Option<VmFilter>>(collected, "filter")?.unwrap_or_default();
     let filter = filter.try_into().map_err(|_| Fallback::Resolver)?;
+    let order = compiler.argument::<Option<VmOrder>>(collected, "orderBy")?;
+    let order = order.map(Into::into).unwrap_or_default();
     let page = compiler.select::<Page<VmView>>(&collected.sets)?;
     let volatility = page.volatility();
     // The page's arguments are checked with the first worker; if they are refused there, they are for every worker.
-    let write = move |worker: &WorkerView, out: &mut ResponseBuffer| match page_of_worker_vms(worker, &filter, &request)
-    {
-        Ok(vms) => page.write(&vms, out),
-        Err(_) => out.fall_back(),
-    };
+    let write =
+        move |worker: &WorkerView, out: &mut ResponseBuffer| match page_of_worker_vms(worker, &filter, order, &request)
+        {
+            Ok(vms) => page.write(&vms, out),
+            Err(_) => out.fall_back(),
+        };
     Ok((Box::new(write), volatility))
 }
 
@@ -450,6 +457,13 @@ fn worker_of_heartbeat(collected: &CollectedField<'_>, compiler: &Compiler<'_>) 
         Box::new(move |heartbeat: &Heartbeat, out: &mut ResponseBuffer| worker.write(&heartbeat.worker, out)),
         volatility,
     ))
+}
+
+fn worker_of_update(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<WorkerUpdate> {
+    let worker = compiler.select::<WorkerView>(&collected.sets)?;
+    let volatility = worker.volatility();
+    let write = move |update: &WorkerUpdate, out: &mut ResponseBuffer| worker.write(&update.worker, out);
+    Ok((Box::new(write), volatility))
 }
 
 fn edges<V: 'static>(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> FieldPlan<Page<V>>

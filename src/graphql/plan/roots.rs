@@ -1,5 +1,5 @@
-//! Plans of the query root's fields: each reads the same from the reading as its resolver in
-//! [`query`](crate::graphql::schema::query).
+//! Plans (see [`plan`](super)) of the query root's fields: each writes what its resolver in
+//! [`query`](crate::graphql::schema::query) returns. Change that resolver first, and then its plan here.
 //!
 //! The lists of all workers and of all VMs are written from cached rows. Fields that read the change log have no plan.
 
@@ -150,7 +150,9 @@ fn workers(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Result<Ro
     let list = compiler.cache_key(collected).map(|key| ListKey::named(key, fields.volatility()));
     Ok(Box::new(move |input, response| {
         let PlanInput { reading, row_cache, .. } = input;
-        let filter = WorkerFilter::in_zone(arguments.read::<Option<String>>("zone", input)?);
+        let zone = arguments.read::<Option<String>>("zone", input)?;
+        let zones = arguments.read::<Option<Vec<String>>>("zones", input)?;
+        let filter = inputs::in_zones(zone, zones).map_err(|_| Fallback::Resolver)?;
         match row_cache.zip(list.as_ref()).filter(|_| filter == WorkerFilter::default()) {
             Some((row_cache, list)) => {
                 let before = response.buffer.objects;
@@ -203,7 +205,9 @@ fn vms_connection(collected: &CollectedField<'_>, compiler: &Compiler<'_>) -> Re
         let request = arguments.page(input)?;
         let filter = arguments.read::<Option<inputs::VmFilter>>("filter", input)?.unwrap_or_default();
         let filter: cluster::VmFilter = filter.try_into().map_err(|_| Fallback::Resolver)?;
-        let page = input.reading.page_of_vms(&filter, &request).map_err(|_| Fallback::Resolver)?;
+        let order = arguments.read::<Option<inputs::VmOrder>>("orderBy", input)?;
+        let order: cluster::VmOrder = order.map(Into::into).unwrap_or_default();
+        let page = input.reading.page_of_vms(&filter, order, &request).map_err(|_| Fallback::Resolver)?;
         fields.write(&page, &mut response.buffer);
         Ok(())
     }))

@@ -14,7 +14,7 @@ use crate::http::EXPECTED_ANSWER;
 use crate::json;
 use crate::resolvers::EventView;
 use crate::resolvers::drain_watch::DrainProgress;
-use crate::resolvers::watch::Heartbeat;
+use crate::resolvers::watch::{Heartbeat, WorkerUpdate};
 
 /// The plan of a subscription, which has one root field.
 pub struct ItemPlan {
@@ -25,6 +25,7 @@ pub struct ItemPlan {
 
 enum ItemFields {
     Heartbeats(SelectionPlan<Heartbeat>),
+    Updates(SelectionPlan<WorkerUpdate>),
     Events(SelectionPlan<EventView>),
     Stats(SelectionPlan<ClusterStats>),
     Drains(SelectionPlan<DrainProgress>),
@@ -43,6 +44,7 @@ impl ItemPlan {
         let [collected] = collected.as_slice() else { return Err(Fallback::Resolver) };
         let fields = match collected.field.node.name.node.as_str() {
             "workerHeartbeats" => ItemFields::Heartbeats(compiler.select(&collected.sets)?),
+            "workerUpdates" => ItemFields::Updates(compiler.select(&collected.sets)?),
             "clusterEvents" => ItemFields::Events(compiler.select(&collected.sets)?),
             "drainProgress" => ItemFields::Drains(compiler.select(&collected.sets)?),
             "clusterStats" => ItemFields::Stats(compiler.select(&collected.sets)?),
@@ -61,12 +63,18 @@ impl ItemPlan {
         out.bytes.extend_from_slice(&self.begin);
         match (&self.fields, item) {
             (ItemFields::Heartbeats(fields), StreamItem::Heartbeat(heartbeat)) => fields.write(heartbeat, &mut out),
+            (ItemFields::Updates(fields), StreamItem::Update(update)) => fields.write(update, &mut out),
             (ItemFields::Events(fields), StreamItem::Event(event)) => fields.write(event, &mut out),
             (ItemFields::Stats(fields), StreamItem::Stats(stats)) => fields.write(stats, &mut out),
             (ItemFields::Drains(fields), StreamItem::Drain(progress)) => fields.write(progress, &mut out),
-            (ItemFields::Heartbeats(_) | ItemFields::Events(_) | ItemFields::Stats(_) | ItemFields::Drains(_), _) => {
-                return None;
-            }
+            (
+                ItemFields::Heartbeats(_)
+                | ItemFields::Updates(_)
+                | ItemFields::Events(_)
+                | ItemFields::Stats(_)
+                | ItemFields::Drains(_),
+                _,
+            ) => return None,
         }
         out.bytes.extend_from_slice(b"}}");
         out.is_usable().then(|| String::from_utf8(out.bytes).ok()).flatten()

@@ -39,7 +39,7 @@ use crate::graphql::subscriptions::broadcast::{ItemRoot, Payload};
 use crate::graphql::subscriptions::item::StreamItem;
 use crate::resolvers::drain_watch::DrainProgress;
 use crate::resolvers::row_cache::RowCache;
-use crate::resolvers::watch::Heartbeat;
+use crate::resolvers::watch::{Heartbeat, WorkerUpdate};
 use crate::resolvers::{EventView, Reading};
 
 /// Fields that have no plan. The first four cannot be resolved here, either.
@@ -76,7 +76,7 @@ const fn variable(
     Variable { name, ty, constant, values }
 }
 
-static VARIABLES: [Variable; 20] = [
+static VARIABLES: [Variable; 21] = [
     variable("yes", "Boolean! = true", "true", &["", "", "true", "false"]),
     variable("no", "Boolean!", "false", &["false", "false", "true"]),
     variable("flag", "Boolean", "true", &["", "null", "true", "false"]),
@@ -135,6 +135,12 @@ static VARIABLES: [Variable; 20] = [
             r#"{"statuses": ["STOPPED", "RUNNING"], "workerIds": ["w0", "w2"]}"#,
             r#"{"zones": ["a", ""]}"#,
         ],
+    ),
+    variable(
+        "vmOrder",
+        "VmOrder",
+        "{field: STATUS}",
+        &["", "null", r#"{"field": "NAME"}"#, r#"{"field": "CREATED_AT", "direction": "DESC"}"#],
     ),
     variable("direct", "OrderDirection! = DESC", "ASC", &["", r#""ASC""#, r#""DESC""#]),
 ];
@@ -299,13 +305,28 @@ impl DocumentGenerator {
                 let some = format!("(ids: [{:?}, {:?}, {:?}])", one_of(&IDS), one_of(&IDS), one_of(&IDS));
                 one_of(&[&some, &some, "(ids: $ids)", "(ids: [$id, \"w0\"])"])
             }
-            ("Query", "workers") => {
-                one_of(&["", "", "(zone: \"a\")", "(zone: \"\")", "(zone: null)", "(zone: $zone)", "(zone: $zone)"])
-            }
+            ("Query", "workers") => one_of(&[
+                "",
+                "",
+                "(zone: \"a\")",
+                "(zone: \"\")",
+                "(zone: null)",
+                "(zone: $zone)",
+                "(zone: $zone)",
+                "(zones: [\"a\", \"\"])",
+                "(zones: [], zone: $zone)",
+                "(zones: $keys, zone: $zone)",
+            ]),
             ("Worker", "labels") => one_of(&["", "(keys: [\"env\"])", "(keys: [])", "(keys: $keys)", "(keys: null)"]),
-            ("Worker", "vms") => {
-                one_of(&["", "", "(status: [STOPPED, RUNNING])", "(status: FAILED)", "(status: $statuses)"])
-            }
+            ("Worker", "vms") => one_of(&[
+                "",
+                "",
+                "(status: [STOPPED, RUNNING])",
+                "(status: FAILED)",
+                "(status: $statuses)",
+                "(statuses: $statuses)",
+                "(statuses: $statuses, status: [RUNNING, FAILED])",
+            ]),
             ("Query", "workersConnection") => one_of(&[
                 "",
                 "(first: 2)",
@@ -330,6 +351,9 @@ impl DocumentGenerator {
                 "(first: $first, filter: $vmFilter)",
                 "(filter: {statuses: $statuses, search: $text, hasZone: $flag})",
                 "(filter: {workerIds: [$id, \"w0\"], zones: [$word]})",
+                "(orderBy: {field: ZONE, direction: $direction}, first: 2)",
+                "(orderBy: $vmOrder, filter: $vmFilter, last: $first)",
+                "(orderBy: {field: STARTED_AT}, after: $after)",
             ]),
             _ => String::new(),
         }
@@ -597,6 +621,10 @@ fn items(reading: &Reading, random: &mut StdRng) -> Vec<(&'static str, StreamIte
         let (coalesced, is_last) = (random.random_range(0..3), random.random_bool(0.5));
         StreamItem::Heartbeat(Heartbeat { worker, received_at, coalesced, is_last })
     });
+    let update = view.workers().next().map(|worker| {
+        let update = WorkerUpdate { worker, is_last: random.random_bool(0.5) };
+        ("workerUpdates", StreamItem::Update(update))
+    });
     let event = Event {
         cursor: Cursor { epoch: "test".into(), revision: view.snapshot.revision, position: 1 },
         at: view.now,
@@ -622,7 +650,7 @@ fn items(reading: &Reading, random: &mut StdRng) -> Vec<(&'static str, StreamIte
     let others = [("clusterEvents", event), ("clusterStats", StreamItem::Stats(reading.cluster_stats()))];
     let heartbeat = heartbeat.map(|heartbeat| ("workerHeartbeats", heartbeat));
     let drain = drain.map(|drain| ("drainProgress", drain));
-    heartbeat.into_iter().chain(drain).chain(others).collect()
+    heartbeat.into_iter().chain(update).chain(drain).chain(others).collect()
 }
 
 async fn compare_items(
@@ -774,7 +802,7 @@ proptest! {
         let readings = readings(&mut random);
         let items: Vec<_> = readings.iter().flat_map(|reading| items(reading, &mut random)).collect();
         let mut generator = DocumentGenerator { random, types: SchemaIndex::of_schema(), fragments: Vec::new() };
-        let field = *["workerHeartbeats", "drainProgress", "clusterEvents", "clusterStats"].choose(&mut generator.random).unwrap();
+        let field = *["workerHeartbeats", "workerUpdates", "drainProgress", "clusterEvents", "clusterStats"].choose(&mut generator.random).unwrap();
         let ty = innermost(&generator.types.field("Subscription", field).unwrap().ty);
         let selection = generator.selection(ty, 1);
         let text = format!("subscription {{ {field} {{ {selection} }} }} {}", generator.fragments.join("\n"));

@@ -82,6 +82,37 @@ impl TryFrom<WorkerFilter> for cluster::WorkerFilter {
     }
 }
 
+/// Workers in this zone and in one of these zones, as far as each is given.
+pub fn in_zones(zone: Option<String>, zones: Option<Vec<String>>) -> Result<cluster::WorkerFilter, Error> {
+    const NAMES: FilterNames = FilterNames { zones: "zones", ..FILTER_NAMES };
+    let zones = match (zone, zones) {
+        (Some(zone), Some(zones)) => {
+            // Checked as a whole first, so that what is refused does not depend on the other argument.
+            WorkerFilterInput { zones: Some(zones.clone()), ..WorkerFilterInput::default() }.check(&NAMES)?;
+            return Ok(cluster::WorkerFilter {
+                zones: Some(zones.into_iter().filter(|one| *one == zone).take(1).collect()),
+                ..cluster::WorkerFilter::default()
+            });
+        }
+        (Some(zone), None) => return Ok(cluster::WorkerFilter::in_zone(Some(zone))),
+        (None, zones) => zones,
+    };
+    WorkerFilterInput { zones, ..WorkerFilterInput::default() }.check(&NAMES)
+}
+
+/// VMs in one of these statuses and in one of those, as far as each list is given.
+pub fn in_statuses(
+    status: Option<Vec<value_types::VmStatus>>,
+    statuses: Option<Vec<value_types::VmStatus>>,
+) -> Result<Option<Vec<cluster::VmStatus>>, Error> {
+    let status: Option<Vec<cluster::VmStatus>> = entries("status", status)?;
+    let statuses: Option<Vec<cluster::VmStatus>> = entries("statuses", statuses)?;
+    Ok(match (status, statuses) {
+        (Some(one), Some(other)) => Some(one.into_iter().filter(|status| other.contains(status)).collect()),
+        (one, other) => one.or(other),
+    })
+}
+
 /// Which drains are wanted. Fields are ANDed, entries of a list ORed; every label must match. A field that is left out, or
 /// null, asks for nothing in particular; an empty list matches nothing.
 #[derive(Default, InputObject)]
@@ -212,7 +243,7 @@ impl TryFrom<EventFilter> for cluster::EventFilter {
 }
 
 /// By what workers are sorted. All workers lie in the orders by id, hostname and zone, so that a page of those costs the
-/// same however many there are. The others are moved by heartbeats, and all workers are sorted for each page.
+/// same however many there are. The others are moved by heartbeats, and all workers are looked at for each page.
 #[derive(Clone, Copy, Enum, PartialEq, Eq)]
 #[graphql(remote = "cluster::WorkerOrderField")]
 pub enum WorkerOrderField {
@@ -259,6 +290,49 @@ pub struct WorkerOrder {
 
 impl From<WorkerOrder> for cluster::WorkerOrder {
     fn from(WorkerOrder { field, direction }: WorkerOrder) -> Self {
+        Self { field: field.into(), descending: direction == OrderDirection::Desc }
+    }
+}
+
+/// By what VMs are sorted. A page by id costs the same however many there are; for the others every VM that matches is
+/// looked at for each page.
+#[derive(Clone, Copy, Enum, PartialEq, Eq)]
+#[graphql(remote = "cluster::VmOrderField")]
+pub enum VmOrderField {
+    /// By id.
+    Id,
+    /// By name.
+    Name,
+    /// By status, in the order in which a VM goes through them: from `CREATED` to `FAILED`.
+    Status,
+    /// By the worker that reports it.
+    WorkerId,
+    /// By the zone of that worker; those without one first.
+    Zone,
+    /// By its virtual CPUs.
+    Vcpus,
+    /// By its memory.
+    Memory,
+    /// By when the server first heard of it.
+    CreatedAt,
+    /// By when it began to run; those that have not first.
+    StartedAt,
+    /// By since when it has its status.
+    StatusSince,
+}
+
+/// Order of VMs; equal ones are sorted by id.
+#[derive(InputObject)]
+pub struct VmOrder {
+    /// By what.
+    field: VmOrderField,
+    /// Which end first.
+    #[graphql(default_with = "OrderDirection::Asc")]
+    direction: OrderDirection,
+}
+
+impl From<VmOrder> for cluster::VmOrder {
+    fn from(VmOrder { field, direction }: VmOrder) -> Self {
         Self { field: field.into(), descending: direction == OrderDirection::Desc }
     }
 }

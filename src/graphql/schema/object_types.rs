@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{Context, Enum, Interface, Object, Result, SimpleObject};
 
-use super::inputs::{OrderDirection, VmFilter, entries};
+use super::inputs::{OrderDirection, VmFilter, VmOrder, in_statuses};
 use super::paging::{PageArguments, PageInfo};
 use super::scalars::{self, Cursor};
 use super::value_types::{self, FromDomain, Int};
@@ -221,12 +221,14 @@ worker_fields!(object {
         ctx: &Context<'_>,
         #[graphql(desc = "Only VMs in one of these statuses; those that hold a slot if left out, none if the list is empty.")]
         status: Option<Vec<value_types::VmStatus>>,
+        #[graphql(desc = "The same by the name that filters have for it. Together with `status`, both have to match.")]
+        statuses: Option<Vec<value_types::VmStatus>>,
     ) -> Result<Vec<Vm>> {
-        let statuses: Option<Vec<_>> = entries("status", status)?;
+        let statuses = in_statuses(status, statuses)?;
         Ok(FromDomain::of(Budget::pay_for(ctx, self.0.vms(statuses.as_deref()))?))
     }
 
-    /// VMs of the worker, page by page, sorted by id.
+    /// VMs of the worker, page by page.
     #[allow(clippy::too_many_arguments, reason = "the arguments of a connection are given by its specification")]
     async fn vms_connection(
         &self,
@@ -236,10 +238,13 @@ worker_fields!(object {
         #[graphql(desc = "How many from the end, up to 500.")] last: Option<i32>,
         #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
         #[graphql(desc = "Which VMs are wanted; those that hold a slot if left out.")] filter: Option<VmFilter>,
+        #[graphql(desc = "In what order; by id if left out. A cursor is of one order: none of another goes with it.")]
+        order_by: Option<VmOrder>,
     ) -> Result<VmConnection> {
         let request = PageArguments { first, after, last, before }.into();
         let filter = filter.unwrap_or_default().try_into()?;
-        VmConnection::of(ctx, page_of_worker_vms(&self.0, &filter, &request)?)
+        let order = order_by.map(Into::into).unwrap_or_default();
+        VmConnection::of(ctx, page_of_worker_vms(&self.0, &filter, order, &request)?)
     }
 
     /// Reservations that hold a slot on the worker, the oldest first.
@@ -746,6 +751,16 @@ pub struct WorkerHeartbeat {
     pub received_at: value_types::DateTime,
     /// Changes of the worker folded into this message: its beats, and now and then a registration or a drain.
     pub coalesced: i32,
+    /// Whether the worker has left the filter, or was removed: no message about it follows, unless it comes back. One that
+    /// was removed is shown as it was told last.
+    pub is_last: bool,
+}
+
+/// Change of what a worker shows.
+#[derive(SimpleObject)]
+pub struct WorkerUpdate {
+    /// The worker as it now is.
+    pub worker: Worker,
     /// Whether the worker has left the filter, or was removed: no message about it follows, unless it comes back. One that
     /// was removed is shown as it was told last.
     pub is_last: bool,

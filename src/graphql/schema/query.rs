@@ -4,7 +4,7 @@
 
 use async_graphql::{Context, ID, Object, Result};
 
-use super::inputs::{DrainFilter, EventFilter, OrderDirection, VmFilter, WorkerFilter, WorkerOrder};
+use super::inputs::{DrainFilter, EventFilter, OrderDirection, VmFilter, VmOrder, WorkerFilter, WorkerOrder, in_zones};
 use super::object_types::{
     Capacity, ClusterEventConnection, ClusterStats, DrainConnection, Node, Placement, Reservation,
     ReservationConnection, ServerHealth, Session, Token, Vm, VmConnection, VmCounts, Worker, WorkerConnection,
@@ -62,8 +62,12 @@ impl Query {
             desc = "Only workers in this zone; all if left out or null. The empty text asks for workers without a zone."
         )]
         zone: Option<String>,
+        #[graphql(
+            desc = "Only workers in one of these zones; all if left out or null, none if the list is empty. Together with `zone`, both have to match."
+        )]
+        zones: Option<Vec<String>>,
     ) -> Result<Vec<Worker>> {
-        let filter = cluster::WorkerFilter::in_zone(zone);
+        let filter = in_zones(zone, zones)?;
         let workers = Budget::pay_for(ctx, ctx.data::<Reading>()?.list_workers(&filter))?;
         Ok(workers.into_iter().map(Worker).collect())
     }
@@ -108,7 +112,7 @@ impl Query {
         Ok(vms.into_iter().map(Vm).collect())
     }
 
-    /// VMs, page by page, sorted by id.
+    /// VMs, page by page.
     #[allow(clippy::too_many_arguments, reason = "the arguments of a connection are given by its specification")]
     async fn vms_connection(
         &self,
@@ -120,10 +124,18 @@ impl Query {
         #[graphql(desc = "How many from the end, up to 500.")] last: Option<i32>,
         #[graphql(desc = "Only what comes before this cursor.")] before: Option<String>,
         #[graphql(desc = "Which VMs are wanted; those that hold a slot if left out.")] filter: Option<VmFilter>,
+        #[graphql(desc = "In what order; by id if left out. A cursor is of one order: none of another goes with it.")]
+        order_by: Option<VmOrder>,
     ) -> Result<VmConnection> {
         let request = PageArguments { first, after, last, before }.into();
         let filter = filter.unwrap_or_default().try_into()?;
-        VmConnection::of(ctx, ctx.data::<Reading>()?.page_of_vms(&filter, &request)?)
+        let order = order_by.map(Into::into).unwrap_or_default();
+        let mut reading = ctx.data::<Reading>()?.clone();
+        // In the order by id, no cursor is of a revision.
+        if order != cluster::VmOrder::default() {
+            reading = ctx.data::<Resolvers>()?.read_for_page(reading, &request).await?;
+        }
+        VmConnection::of(ctx, reading.page_of_vms(&filter, order, &request)?)
     }
 
     /// The drain of each worker that stands, or else its last one, page by page, sorted by worker; twin of `GET /drains`.

@@ -8,7 +8,7 @@ use async_graphql::{Context, Result, Subscription};
 use futures_util::stream::{self, Stream, StreamExt as _};
 
 use super::inputs::{DrainFilter, EventFilter, WorkerFilter};
-use super::object_types::{ClusterEvent, ClusterStats, DrainProgress, WorkerHeartbeat};
+use super::object_types::{ClusterEvent, ClusterStats, DrainProgress, WorkerHeartbeat, WorkerUpdate};
 use super::scalars::{Cursor, Duration};
 use crate::auth::Caller;
 use crate::graphql::subscriptions::item::StreamItem;
@@ -39,6 +39,29 @@ impl Subscription {
             every,
         )?;
         ctx.data::<StreamHandoff>()?.put(beats.map(|beat| beat.map(StreamItem::Heartbeat)));
+        Ok(stream::empty())
+    }
+
+    /// Workers when they show something else than before: another status or drain, another description, another use or
+    /// reservation, VMs that come, change or go. Heartbeats that say the same are left out, so that `lastSeen`, `uptime` and
+    /// `revision` of a worker are older here than they are in a query. Starts with the present state of every matching
+    /// worker, then latest-wins per worker, at most one per worker in `every`: a slow reader gets fewer messages, never an
+    /// old one. A worker that leaves the filter, or is removed, is told once more, with `isLast`. Whoever connects again
+    /// begins with the present state.
+    async fn worker_updates(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which workers are wanted; all if left out.")] filter: Option<WorkerFilter>,
+        #[graphql(desc = "Shortest time between two messages of one worker, from 50ms to 1h; none if left out.")]
+        every: Option<Duration>,
+    ) -> Result<impl Stream<Item = WorkerUpdate> + use<>> {
+        let every = every.and_then(|every| every.measured());
+        let updates = ctx.data::<Resolvers>()?.watch_updates(
+            ctx.data::<Caller>()?,
+            filter.unwrap_or_default().try_into()?,
+            every,
+        )?;
+        ctx.data::<StreamHandoff>()?.put(updates.map(|update| update.map(StreamItem::Update)));
         Ok(stream::empty())
     }
 

@@ -231,6 +231,8 @@ pub enum BlockerKind {
     NotAcknowledged,
     /// The process of the worker has not told its whole inventory since it started.
     NoInventory,
+    /// The worker reported VMs that hold a slot and were set aside, because of their ids: what becomes of them is not known.
+    VmsSetAside,
     /// What operators have the agent run on a change of the policy has failed.
     PolicyHookFailed,
     /// A reservation holds slots on the worker: their VMs may be on their way.

@@ -35,13 +35,13 @@ use crate::graphql::plan::ItemPlan;
 use crate::graphql::schema::index::SchemaIndex;
 use crate::graphql::schema::inputs::{DrainFilter, EventFilter, WorkerFilter};
 use crate::graphql::schema::object_types::{
-    ClusterEvent, ClusterStats, Drain, DrainProgress, Node, Worker, WorkerHeartbeat,
+    ClusterEvent, ClusterStats, Drain, DrainProgress, Node, Worker, WorkerHeartbeat, WorkerUpdate,
 };
 use crate::graphql::schema::scalars::{Cursor, Duration};
 use crate::graphql::schema::value_types::{DateTime, FromDomain, Int};
 use crate::resolvers::Resolvers;
 use crate::resolvers::offload::{Offload, STEPS_TO_RESOLVE};
-use crate::resolvers::watch::Heartbeat;
+use crate::resolvers::watch::{self, Heartbeat};
 
 /// How many payloads the cache allocates room for at the start. It is no limit.
 const ESTIMATED_PAYLOADS: usize = 10_000;
@@ -276,7 +276,25 @@ impl ItemRoot {
                 coalesced: Int::of(*coalesced),
                 is_last: *is_last,
             }),
-            StreamItem::Event(_) | StreamItem::Stats(_) | StreamItem::Drain(_) => Err(mismatch()),
+            StreamItem::Update(_) | StreamItem::Event(_) | StreamItem::Stats(_) | StreamItem::Drain(_) => {
+                Err(mismatch())
+            }
+        }
+    }
+
+    async fn worker_updates(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(name = "filter")] _filter: Option<WorkerFilter>,
+        #[graphql(name = "every")] _every: Option<Duration>,
+    ) -> Result<WorkerUpdate> {
+        match ctx.data::<StreamItem>()? {
+            StreamItem::Update(watch::WorkerUpdate { worker, is_last }) => {
+                Ok(WorkerUpdate { worker: Worker(worker.clone()), is_last: *is_last })
+            }
+            StreamItem::Heartbeat(_) | StreamItem::Event(_) | StreamItem::Stats(_) | StreamItem::Drain(_) => {
+                Err(mismatch())
+            }
         }
     }
 
@@ -288,7 +306,9 @@ impl ItemRoot {
     ) -> Result<ClusterEvent> {
         match ctx.data::<StreamItem>()? {
             StreamItem::Event(event) => Ok(ClusterEvent(event.clone())),
-            StreamItem::Heartbeat(_) | StreamItem::Stats(_) | StreamItem::Drain(_) => Err(mismatch()),
+            StreamItem::Heartbeat(_) | StreamItem::Update(_) | StreamItem::Stats(_) | StreamItem::Drain(_) => {
+                Err(mismatch())
+            }
         }
     }
 
@@ -302,7 +322,9 @@ impl ItemRoot {
             StreamItem::Drain(progress) => {
                 Ok(DrainProgress { drain: Drain(progress.drain.clone()), is_last: progress.is_last })
             }
-            StreamItem::Heartbeat(_) | StreamItem::Event(_) | StreamItem::Stats(_) => Err(mismatch()),
+            StreamItem::Heartbeat(_) | StreamItem::Update(_) | StreamItem::Event(_) | StreamItem::Stats(_) => {
+                Err(mismatch())
+            }
         }
     }
 
@@ -313,7 +335,9 @@ impl ItemRoot {
     ) -> Result<ClusterStats> {
         match ctx.data::<StreamItem>()? {
             StreamItem::Stats(stats) => Ok(ClusterStats(stats.clone())),
-            StreamItem::Heartbeat(_) | StreamItem::Event(_) | StreamItem::Drain(_) => Err(mismatch()),
+            StreamItem::Heartbeat(_) | StreamItem::Update(_) | StreamItem::Event(_) | StreamItem::Drain(_) => {
+                Err(mismatch())
+            }
         }
     }
 }

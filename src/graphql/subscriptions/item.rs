@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use crate::cluster;
 use crate::resolvers::drain_watch::DrainProgress;
-use crate::resolvers::watch::Heartbeat;
+use crate::resolvers::watch::{Heartbeat, WorkerUpdate};
 use crate::resolvers::{EventView, Reading, Resolvers};
 
 /// An item of a subscription, as a watch of [`crate::resolvers::watch`] yields it.
 #[derive(Clone)]
 pub enum StreamItem {
     Heartbeat(Heartbeat),
+    Update(WorkerUpdate),
     Event(EventView),
     Stats(cluster::ClusterStats),
     Drain(DrainProgress),
@@ -24,6 +25,7 @@ pub enum StreamItem {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ItemKey {
     Heartbeat { worker: cluster::WorkerId, epoch: Arc<str>, revision: u64, now: i64, coalesced: u32, is_last: bool },
+    Update { worker: cluster::WorkerId, epoch: Arc<str>, revision: u64, now: i64, is_last: bool },
     Event { cursor: cluster::Cursor, kind: cluster::EventKind, revision: u64, now: i64 },
     Stats(cluster::ClusterStats),
     Drain { worker: cluster::WorkerId, number: u32, epoch: Arc<str>, revision: u64, now: i64, is_last: bool },
@@ -41,6 +43,14 @@ impl StreamItem {
                 revision: worker.view.snapshot.revision,
                 now: worker.view.now.timestamp_millis(),
                 coalesced: *coalesced,
+                is_last: *is_last,
+            },
+            Self::Update(update) if !update.is_current() => return None,
+            Self::Update(WorkerUpdate { worker, is_last }) => ItemKey::Update {
+                worker: worker.worker.id.clone(),
+                epoch: worker.view.snapshot.epochs.latest().clone(),
+                revision: worker.view.snapshot.revision,
+                now: worker.view.now.timestamp_millis(),
                 is_last: *is_last,
             },
             Self::Event(EventView { event, .. }) if event.kind.is_notice() => return None,
@@ -70,7 +80,9 @@ impl StreamItem {
     /// The reading that fields below the item are resolved from.
     pub fn reading(&self, resolvers: &Resolvers) -> Reading {
         match self {
-            Self::Heartbeat(Heartbeat { worker, .. }) => Reading::of(worker.view.clone()),
+            Self::Heartbeat(Heartbeat { worker, .. }) | Self::Update(WorkerUpdate { worker, .. }) => {
+                Reading::of(worker.view.clone())
+            }
             Self::Event(EventView { view, .. }) => Reading::of(view.clone()),
             Self::Drain(DrainProgress { drain, .. }) => Reading::of(drain.worker.view.clone()),
             Self::Stats(_) => resolvers.present(),
@@ -82,9 +94,10 @@ impl ItemKey {
     /// Roughly how many bytes it holds on the heap.
     pub fn held_bytes(&self) -> usize {
         match self {
-            Self::Heartbeat { worker, epoch, .. } => worker.as_str().len() + epoch.len(),
+            Self::Heartbeat { worker, epoch, .. }
+            | Self::Update { worker, epoch, .. }
+            | Self::Drain { worker, epoch, .. } => worker.as_str().len() + epoch.len(),
             Self::Event { cursor, .. } => cursor.epoch.len(),
-            Self::Drain { worker, epoch, .. } => worker.as_str().len() + epoch.len(),
             Self::Stats(stats) => {
                 stats.zones.iter().map(|zone| size_of::<cluster::ZoneStats>() + zone.name.len()).sum()
             }

@@ -1,5 +1,5 @@
 //! The names that a server on a loopback address answers to, against DNS rebinding; and the check that a request names
-//! one host.
+//! one host. What is said to a request that is refused is in [`stack`](super::stack).
 //!
 //! A web page may have its own name resolve to 127.0.0.1 after it is loaded. Its requests to this server are then of
 //! its own origin for the browser, so that CORS does not help; but they still carry the page's name in `Host` and,

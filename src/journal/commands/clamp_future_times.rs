@@ -8,8 +8,9 @@ use crate::cluster::{Snapshot, Worker, WorkerId};
 use crate::error::Result;
 use crate::journal::batch::{Batch, ColumnGroup};
 
-/// Sets times of workers that lie in the future to now. They were written by a clock that was ahead and has been set
-/// back since, and cannot be right: a worker that was last seen in an hour would be healthy for an hour, dead or alive.
+/// Sets times of workers and of their VMs that lie in the future to now. They were written by a clock that was ahead
+/// and has been set back since, and cannot be right: a worker that was last seen in an hour would be healthy for an
+/// hour, dead or alive.
 #[derive(Clone, Debug)]
 pub struct ClampFutureTimes {
     /// Workers that looked to have such times to the server that asks.
@@ -24,9 +25,10 @@ impl Command for ClampFutureTimes {
         Lane::Server
     }
 
-    fn rows(&self, _: &Snapshot) -> usize {
-        // Each kind of time is in a column group of its own.
-        5 * self.candidates.len()
+    fn rows(&self, known: &Snapshot) -> usize {
+        // Each kind of time is in a column group of its own, and each VM in a row.
+        let vms = |id: &WorkerId| known.find_worker(id.as_str()).map_or(0, |worker| worker.usage.vms.len());
+        self.candidates.iter().map(|id| 5 + vms(id)).sum()
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
@@ -34,7 +36,7 @@ impl Command for ClampFutureTimes {
         for id in &self.candidates {
             let Some(known) = batch.find_worker(id.as_str()).cloned() else { continue };
             let mut worker = Worker::clone(&known);
-            let column_groups = clamp_times(&mut worker, batch.at);
+            let column_groups = clamp_times(&mut worker, batch.at, batch.revision);
             if !column_groups.is_empty() {
                 worker.revision = batch.revision;
                 if let Some(drain) = worker.drain.as_mut().filter(|_| column_groups.contains(&ColumnGroup::Drain)) {
@@ -49,7 +51,7 @@ impl Command for ClampFutureTimes {
 }
 
 /// Answers which columns have to be written.
-fn clamp_times(worker: &mut Worker, now: Timestamp) -> Vec<ColumnGroup> {
+fn clamp_times(worker: &mut Worker, now: Timestamp, revision: u64) -> Vec<ColumnGroup> {
     let mut column_groups = Vec::new();
     let mut clamp = |time: &mut Timestamp, group| {
         if *time > now {
@@ -65,6 +67,11 @@ fn clamp_times(worker: &mut Worker, now: Timestamp) -> Vec<ColumnGroup> {
     if let Some(drain) = worker.drain.as_mut().filter(|drain| drain.latest_time().is_some_and(|time| time > now)) {
         Arc::make_mut(drain).clamp_times(now);
         column_groups.push(ColumnGroup::Drain);
+    }
+    if let Some(vms) = worker.usage.vms.with_clamped_times(now, revision) {
+        worker.usage.vms = vms;
+        worker.usage.vms_revision = revision;
+        column_groups.push(ColumnGroup::Heartbeat);
     }
     column_groups
 }

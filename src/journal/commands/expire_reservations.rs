@@ -1,9 +1,10 @@
 //! The server announces that reservations have expired, and gives back what they held.
 //!
-//! Their time is over whether that is announced or not: placements and reservations that are decided before do not count
-//! what they hold.
+//! Their time is over whether that is announced or not: placements and reservations that are decided before do not
+//! count what they hold.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Command, Lane};
 use crate::cluster::{Actor, EventKind, Reservation, ReservationId, ReservationState, Snapshot};
@@ -11,15 +12,17 @@ use crate::error::Result;
 use crate::journal::batch::{Batch, EventDetails};
 use crate::journal::reserved_slots;
 
-/// Announces reservations whose time looks over. Any server may ask for it. Whether it is over, and not announced yet, is
-/// decided here, on the latest state: so each is announced once.
+/// Announces reservations whose time looks over. Any server may ask for it. Whether it is over, and not announced yet,
+/// is decided here, on the latest state: so each is announced once.
 ///
-/// Those that look as if they were made in the future are counted from now on: the clock that they were made by was ahead
-/// and has been set back since, and they would be held for longer than anybody has asked for.
+/// Those that look as if they were made in the future are counted from now on: the clock that they were made by was
+/// ahead and has been set back since, and they would be held for longer than anybody has asked for.
 #[derive(Clone, Debug)]
 pub struct ExpireReservations {
     /// Reservations that looked so to the server that asks.
     pub candidates: Vec<ReservationId>,
+    /// For how long a worker may be silent.
+    pub offline_after: Duration,
 }
 
 impl Command for ExpireReservations {
@@ -53,7 +56,7 @@ impl Command for ExpireReservations {
             let details = EventDetails { reservation_id: Some(id.clone()), message, ..EventDetails::default() };
             let worker = reserved_slots::only_worker(&known);
             batch.record_event_of_reservation(Actor::Server, EventKind::ReservationExpired, worker, details);
-            reserved_slots::end(batch, &known, ReservationState::Expired);
+            reserved_slots::end(batch, &known, ReservationState::Expired, self.offline_after);
             expired.push(id.clone());
         }
         Ok(expired)

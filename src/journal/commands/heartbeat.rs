@@ -2,7 +2,7 @@
 //! Which of two workers' reports of one VM is shown is decided by `cluster::Snapshot::authoritative_report`.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -203,6 +203,8 @@ impl Command for RecordHeartbeat {
         worker.usage.sequence = report.sequence.or(known.usage.sequence);
         worker.usage.late_sequence = None;
         let rejected_vms = apply_inventory(&mut worker, &report.inventory, batch);
+        let set_aside = count_set_aside(known.usage.set_aside_vms, &report.inventory, &rejected_vms);
+        worker.usage.set_aside_vms = set_aside;
         apply_usage(&mut worker, report);
         let policy_report_changed = apply_policy_report(&mut worker, report, batch.at);
         let mut column_groups = Cow::Borrowed(mark_alive(&known, &mut worker, batch));
@@ -210,13 +212,18 @@ impl Command for RecordHeartbeat {
         if policy_report_changed {
             column_groups.to_mut().push(ColumnGroup::PolicyReport);
         }
+        if known.usage.set_aside_vms != set_aside {
+            column_groups.to_mut().push(ColumnGroup::SetAside);
+        }
         if batch.advance_drain(&mut worker) {
             column_groups.to_mut().push(ColumnGroup::Drain);
         }
-        if reserved_slots::take(&known, &mut worker, batch) {
+        if reserved_slots::take(&known, &mut worker, *offline_after, batch) {
             column_groups.to_mut().push(ColumnGroup::Reserved);
         }
-        let resync = !worker.knows_inventory();
+        // A part of an inventory does not tell how many there are in all.
+        let is_part_set_aside = matches!(report.inventory, Inventory::Delta { .. }) && set_aside > 0;
+        let resync = !worker.knows_inventory() || is_part_set_aside;
         let worker = batch.put_worker(worker, &column_groups);
         Ok(HeartbeatAccepted { worker, resync, last_sequence: None, rejected_vms })
     }
@@ -327,6 +334,28 @@ fn apply_inventory(worker: &mut Worker, inventory: &Inventory, batch: &Batch<'_>
         worker.usage.inventory_revision = Some(batch.revision);
     }
     rejected_vms
+}
+
+/// How many VMs of the worker hold a slot and are set aside. A whole inventory tells; of a part that has some, there are
+/// at least as many as before, and the reply asks for a whole one.
+fn count_set_aside(before: u32, inventory: &Inventory, rejected_vms: &[RejectedVm]) -> u32 {
+    let reports = match inventory {
+        Inventory::Unchanged => return before,
+        Inventory::Whole(reports) => reports,
+        Inventory::Delta { upsert, .. } => upsert,
+    };
+    let rejected: BTreeSet<&str> = rejected_vms.iter().map(|rejected| &*rejected.id).collect();
+    let rejected = if rejected.is_empty() {
+        0
+    } else {
+        let holders = reports.iter().filter(|report| report.status.holds_slot()).map(|report| &*report.id);
+        holders.filter(|id| rejected.contains(id)).collect::<BTreeSet<_>>().len()
+    };
+    let rejected = u32::try_from(rejected).unwrap_or(u32::MAX);
+    match inventory {
+        Inventory::Whole(_) => rejected,
+        Inventory::Unchanged | Inventory::Delta { .. } => before.max(rejected),
+    }
 }
 
 /// Sets the worker's usage to the figures of the heartbeat. What the heartbeat leaves out is the sum over the worker's

@@ -109,8 +109,8 @@ pub trait Command: Send + 'static {
 pub enum Lane {
     /// What operators ask for.
     Operators,
-    /// What the server itself finds out: who is offline, which reservations have expired, times in the future, signs of life, old
-    /// tombstones, tokens and reservations.
+    /// What the server itself finds out: who is offline, which reservations have expired, times in the future, signs of
+    /// life, old tombstones, tokens and reservations.
     Server,
     /// Registrations, heartbeats and deregistrations of workers.
     Workers,
@@ -373,8 +373,12 @@ mod tests {
             reason: None,
             offline_after: Duration::from_secs(3_600),
         };
-        let release = |id: &str| ReleaseReservation { id: id.to_owned(), reason: None };
-        let expire = |id: &str| ExpireReservations { candidates: vec![ReservationId::parse(id).unwrap()] };
+        let release =
+            |id: &str| ReleaseReservation { id: id.to_owned(), reason: None, offline_after: Duration::from_secs(60) };
+        let expire = |id: &str| ExpireReservations {
+            candidates: vec![ReservationId::parse(id).unwrap()],
+            offline_after: Duration::from_secs(60),
+        };
         cluster.carry_out(&register("a"));
         cluster.carry_out(&heartbeat(1, &[]));
         assert_eq!(cluster.carry_out(&reservation("r1", 2)), 3, "a reservation, an event, and the worker");

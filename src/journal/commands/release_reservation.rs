@@ -1,6 +1,7 @@
 //! Somebody gives back what a reservation holds, because it is not needed any more.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Command, Lane};
 use crate::cluster::{Actor, EventKind, Reservation, ReservationState, Snapshot};
@@ -15,6 +16,8 @@ pub struct ReleaseReservation {
     pub id: String,
     /// Why.
     pub reason: Option<Arc<str>>,
+    /// For how long a worker may be silent.
+    pub offline_after: Duration,
 }
 
 /// Nothing is held any more.
@@ -40,7 +43,7 @@ impl Command for ReleaseReservation {
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
-        let Self { id, reason } = self;
+        let Self { id, reason, offline_after } = self;
         let known = batch.find_reservation(id).ok_or_else(|| Error::ReservationNotFound(id.clone()))?.clone();
         match known.state {
             ReservationState::Held => {}
@@ -62,7 +65,7 @@ impl Command for ReleaseReservation {
         let reservation_id = Some(known.id.clone());
         let details = EventDetails { reservation_id, reason, message, ..EventDetails::default() };
         batch.record_event_of_reservation(actor, kind, reserved_slots::only_worker(&known), details);
-        let reservation = reserved_slots::end(batch, &known, state);
+        let reservation = reserved_slots::end(batch, &known, state, *offline_after);
         Ok(ReservationReleased { reservation, changed: !is_expired })
     }
 }

@@ -1,9 +1,8 @@
-//! The health of commits, as the writer has last seen it: whether they succeed, and how old what this server knows of
-//! other servers' commits may be.
+//! The health of commits, as the writer has last seen it: whether they succeed, and how far this server may be
+//! behind what other servers have committed.
 //!
-//! The writer records it, and health checks read it. Nothing is decided by it: the
-//! writer gives up by its [watchdog](super::watchdog), and refuses commands in an
-//! [outage](crate::journal::store::outage).
+//! The writer records it, and health checks read it. Nothing is decided by it: the writer gives up by its
+//! [watchdog](super::watchdog), and refuses commands in an [outage](crate::journal::store::outage).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

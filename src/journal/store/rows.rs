@@ -282,6 +282,7 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms, drain: Option<A
                 .map(|number| unsigned("inventory_revision", number))
                 .transpose()?,
             vms_revision: unsigned("vms_revision", row.vms_revision)?,
+            set_aside_vms: unsigned("set_aside_vms", row.set_aside_vms)?,
             policy_echo: row.policy_echo.map(|number| unsigned("policy_echo", number)).transpose()?,
             policy_error,
         },
@@ -562,6 +563,7 @@ pub struct UsageRow<'a> {
     used_disk_gb: u32,
     inventory_revision: Option<u64>,
     vms_revision: u64,
+    set_aside_vms: u32,
     policy_echo: Option<u64>,
     policy_error: Option<&'a str>,
     policy_error_at: Option<String>,
@@ -580,6 +582,7 @@ pub fn usage_row(worker: &Worker) -> UsageRow<'_> {
         vms: _,
         inventory_revision,
         vms_revision,
+        set_aside_vms,
         policy_echo,
         ref policy_error,
     } = worker.usage;
@@ -593,6 +596,7 @@ pub fn usage_row(worker: &Worker) -> UsageRow<'_> {
         used_disk_gb,
         inventory_revision,
         vms_revision,
+        set_aside_vms,
         policy_echo,
         policy_error: policy_error.map(|error| &*error.message),
         policy_error_at: policy_error.map(|error| with_milliseconds(error.since)),

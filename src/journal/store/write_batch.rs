@@ -176,6 +176,7 @@ const HEARTBEATS: Update = Update {
         ("used_disk_gb", Type::Integer),
         ("inventory_revision", Type::Integer),
         ("vms_revision", Type::Integer),
+        ("set_aside_vms", Type::Integer),
         ("policy_echo", Type::Integer),
         ("policy_error", Type::Text),
         ("policy_error_at", Type::Time),

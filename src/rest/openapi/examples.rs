@@ -38,6 +38,7 @@ pub(super) fn worker() -> Value {
         "free_memory_mb": 20480,
         "free_disk_gb": 450,
         "free_vm_slots": 97,
+        "uptime_seconds": 9045,
     })
 }
 

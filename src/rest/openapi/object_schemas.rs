@@ -225,7 +225,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         ),
         ("EventActor", actors()),
         ("WorkerList", page_of("Workers, in the order asked for.", "workers", named("Worker"))),
-        ("VmList", page_of("VMs, sorted by id.", "vms", named("Vm"))),
+        ("VmList", page_of("VMs, sorted by id unless asked otherwise.", "vms", named("Vm"))),
         (
             "ZoneList",
             object(
@@ -300,6 +300,7 @@ fn blocker_kinds() -> Object {
         BlockerKind::WorkerOffline => "BlockerWorkerOffline",
         BlockerKind::NotAcknowledged => "BlockerNotAcknowledged",
         BlockerKind::NoInventory => "BlockerNoInventory",
+        BlockerKind::VmsSetAside => "BlockerVmsSetAside",
         BlockerKind::PolicyHookFailed => "BlockerPolicyHookFailed",
         BlockerKind::Reserved => "BlockerReserved",
         BlockerKind::VmRunning => "BlockerVmRunning",
@@ -469,7 +470,7 @@ fn worker_vms() -> Object {
         "VMs of one worker.",
         [
             ("worker_id", described(any_text(), "The worker.")),
-            ("vms", described(list(named("ListedVm")), "Its VMs, sorted by id.")),
+            ("vms", described(list(named("ListedVm")), "Its VMs, sorted by id unless asked otherwise.")),
             ("total", described(count(), "How many there are.")),
         ],
     )

@@ -8,7 +8,7 @@ use utoipa::openapi::{RefOr, Required, Schema};
 
 use super::schema::{any_text, exact, flag, formatted, list_up_to, matching, named, one_of, sized, text, whole};
 use super::shapes::{ENTITY_TAGS, EVENT_CURSOR, GO_DURATION, PAGE_CURSOR};
-use crate::cluster::{Actor, MAX_CHARS, WorkerOrderField, WorkerSortKey};
+use crate::cluster::{Actor, MAX_CHARS, SortKey, VmOrderField, WorkerOrderField};
 use crate::http::LONGEST_KEY;
 use crate::resolvers::checks::{
     MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_TEXT, MAX_WANTED,
@@ -92,7 +92,7 @@ pub(super) fn unless_match() -> Parameter {
 /// it exists.
 pub(super) fn page(after: &str) -> [Parameter; 2] {
     let most = i64::try_from(MAX_SIZE).unwrap_or(i64::MAX);
-    let place = Edge::new(WorkerSortKey::Id(after.into()), after.into(), 0, ());
+    let place = Edge::new(SortKey::Id(after.into()), after.into(), 0, ());
     [
         query(
             "limit",
@@ -106,7 +106,7 @@ pub(super) fn page(after: &str) -> [Parameter; 2] {
             "cursor",
             ParameterIn::Query,
             PAGE_CURSOR,
-            "Where to go on: opaque, from the `Link` of the page before. Workers whose place in the order may have changed since the first page come behind all others, by id: whoever is there throughout is on a page, and on two if it moved after it was on one.",
+            "Where to go on: opaque, from the `Link` of the page before. What may have changed its place in the order since the first page comes behind all others, by id: what is there throughout is on a page, and on two if it moved after it was on one.",
             &place.cursor(),
         ),
     ]
@@ -119,15 +119,36 @@ fn label_pattern() -> String {
 
 /// The order of workers.
 pub(super) fn worker_order() -> Parameter {
-    let orders = WorkerOrderField::ALL.iter().flat_map(|field| [field.to_string(), format!("-{field}")]);
-    let orders: Vec<_> = orders.collect();
-    query(
-        "sort",
-        one_of(orders.iter().map(String::as_str)),
+    sort(
+        WorkerOrderField::ALL.iter(),
         "In which order, with a `-` before it for the largest first; by id if left out. A `cursor` is of one order: none of another goes with it. \
-             All workers lie in the orders by `id`, `hostname` and `zone`: a page of those costs the same however many there are, while for the others all are sorted.",
-        "id",
+             All workers lie in the orders by `id`, `hostname` and `zone`: a page of those costs the same however many there are, while for the others all are looked at.",
     )
+}
+
+/// The order of VMs.
+pub(super) fn vm_order() -> Parameter {
+    sort(
+        VmOrderField::ALL.iter(),
+        "In which order, with a `-` before it for the largest first; by id if left out. `status` is in the order in which a VM goes through them, \
+             from `created` to `failed`; VMs that have not been running come first by `started_at`, and VMs on workers without a zone by `zone`. \
+             A `cursor` is of one order: none of another goes with it. A page by `id` costs the same however many VMs there are, while for the others every VM that matches is looked at.",
+    )
+}
+
+/// The order of the VMs of a worker.
+pub(super) fn worker_vm_order() -> Parameter {
+    sort(
+        VmOrderField::ALL.iter(),
+        "In which order, with a `-` before it for the largest first; by id if left out. `status` is in the order in which a VM goes through them, \
+             from `created` to `failed`; VMs that have not been running come first by `started_at`.",
+    )
+}
+
+fn sort<K: ToString>(keys: impl Iterator<Item = K>, description: &str) -> Parameter {
+    let orders = keys.map(|key| key.to_string()).flat_map(|key| [key.clone(), format!("-{key}")]);
+    let orders: Vec<_> = orders.collect();
+    query("sort", one_of(orders.iter().map(String::as_str)), description, "id")
 }
 
 /// Filters of workers.

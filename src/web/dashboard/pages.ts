@@ -26,6 +26,7 @@ export const pages: readonly Page[] = [
   { path: 'workers', title: 'Workers', key: 'w', load: () => import('./pages/workers') },
   { path: 'workers', takesArgument: true, title: 'Worker', isHidden: true, load: () => import('./pages/worker') },
   { path: 'vms', title: 'VMs', key: 'v', load: () => import('./pages/vms') },
+  { path: 'vms', takesArgument: true, title: 'VM', isHidden: true, load: () => import('./pages/vm') },
   { path: 'drains', title: 'Drains', key: 'd', load: () => import('./pages/drains') },
   { path: 'capacity', title: 'Capacity', key: 'c', load: () => import('./pages/capacity') },
   { path: 'events', title: 'Events', key: 'e', load: () => import('./pages/events') },

@@ -86,6 +86,29 @@ export function workerSearch(text: string): Search {
   return { terms: found, filter, problems };
 }
 
+/** A filter as parameters of `GET /api/v1/workers`, and as options of `aetherium workers`. */
+export function otherWays(filter: WorkerFilter): { parameters: [string, string][]; options: [string, string][] } {
+  const labels = (filter.labels ?? []).map(({ key, value }) => (value === undefined || value === null ? key : `${key}=${value}`));
+  const statuses = (filter.statuses ?? []).map((status) => status.toLowerCase());
+  const repeated = (name: string, values: readonly string[] | null | undefined): [string, string][] => (values ?? []).map((value) => [name, value]);
+  const amount = (name: string, value: number | null | undefined): [string, string][] => (value === undefined || value === null ? [] : [[name, String(value)]]);
+  return {
+    parameters: [
+      ...repeated('id', filter.ids), ...repeated('zone', filter.zones), ...repeated('status', statuses), ...repeated('label', labels),
+      ...repeated('capability', filter.capabilities),
+      ...(filter.hasZone === undefined || filter.hasZone === null ? [] : [['has_zone', String(filter.hasZone)] as [string, string]]),
+      ...(filter.isHealthy === undefined || filter.isHealthy === null ? [] : [['is_healthy', String(filter.isHealthy)] as [string, string]]),
+      ...(filter.search ? [['search', filter.search] as [string, string]] : []),
+      ...amount('min_free_cpu_cores', filter.minFreeCpuCores), ...amount('min_free_memory_mb', filter.minFreeMemoryMb), ...amount('min_free_vm_slots', filter.minFreeVmSlots),
+    ],
+    options: [
+      ...repeated('-l', labels), ...repeated('--zone', filter.zones), ...repeated('--status', statuses), ...repeated('--capability', filter.capabilities),
+      ...(filter.hasZone === false ? [['--without-zone', ''] as [string, string]] : []),
+      ...(filter.search ? [['--search', filter.search] as [string, string]] : []),
+    ],
+  };
+}
+
 /** An amount of memory in MiB: `8192`, `8g`, `8GiB`, `512m`; null if it is none. */
 export function mebibytes(text: string): number | null {
   const [, number, unit] = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$/i.exec(text.trim()) ?? [];

@@ -41,6 +41,25 @@ const SORT_KEYS = {
   FREE_VM_SLOTS: (worker) => worker.freeVmSlots,
 };
 
+const VM_STATUSES = ['CREATED', 'STARTING', 'RUNNING', 'STOPPING', 'STOPPED', 'FAILED'];
+
+/** By what VMs are sorted, for each order; a time that there is none of comes before all others. */
+const VM_SORT_KEYS = {
+  ID: (vm) => vm.id,
+  NAME: (vm) => vm.name,
+  STATUS: (vm) => VM_STATUSES.indexOf(vm.status),
+  WORKER_ID: (vm) => vm.workerId,
+  ZONE: (vm, data) => find(data.workers, vm.workerId)?.zone ?? '',
+  VCPUS: (vm) => vm.vcpus,
+  MEMORY: (vm) => vm.memoryMb,
+  CREATED_AT: (vm) => instant(vm.createdAt),
+  STARTED_AT: (vm) => (vm.startedAt === null ? -1n : instant(vm.startedAt)),
+  STATUS_SINCE: (vm) => instant(vm.statusSince),
+};
+
+/** How an order of VMs is called among the cursors: that by id is one of all lists. */
+const vmOrder = (field) => (field === 'ID' ? 'ID' : `VM_${field}`);
+
 /** An instant by a number that keeps all digits of its fraction. */
 function instant(text) {
   const [, seconds, fraction = ''] = /^(.*?)(?:\.([0-9]+))?Z$/u.exec(text);
@@ -259,6 +278,9 @@ async function dump(schema, asker) {
   const orders = values('WorkerOrderField').map(
     (field) => `${field}: workersConnection(first: 500, orderBy: { field: ${field} }) { edges { cursor node { id } } }`,
   );
+  const vmOrders = values('VmOrderField')
+    .filter((field) => field !== 'ID')
+    .map((field) => `VM_${field}: vmsConnection(first: 500, filter: { ${statuses} }, orderBy: { field: ${field} }) { edges { cursor node { id } } }`);
   const drain = type('Drain');
   const text = `{
     workers { ${type('Worker')} drain { ${drain} } drains(first: 500) { ${drain} } vmsConnection(first: 500, filter: { ${statuses} }) { nodes { ${type('Vm')} } } }
@@ -270,7 +292,7 @@ async function dump(schema, asker) {
     vmDistribution { ${type('WorkerDistribution')} }
     events(first: 500) { endCursor hasNextPage nodes { ${type('ClusterEvent')} } }
     beginning: events(first: 0) { endCursor }
-    ${orders.join('\n')}
+    ${[...orders, ...vmOrders].join('\n')}
   }`;
   const { answer, odd } = await asker.post({ text });
   if (odd !== undefined || answer.errors || answer.data.events.hasNextPage) {
@@ -283,7 +305,7 @@ async function dump(schema, asker) {
     reports: vmsConnection.nodes.map(as('Vm')),
   }));
   const cursors = new Map();
-  for (const order of values('WorkerOrderField')) {
+  for (const order of [...values('WorkerOrderField'), ...values('VmOrderField').filter((it) => it !== 'ID').map(vmOrder)]) {
     for (const { cursor, node } of data[order].edges) cursors.set(cursor, { order, id: node.id });
   }
   for (const { cursor, node } of data.vmsConnection.edges) cursors.set(cursor, { order: 'ID', id: node.id });
@@ -403,7 +425,7 @@ const isWantedVm = (filter, data) => (vm) => {
 };
 
 /** A connection over a sorted list, by Relay's specification. */
-function page(list, { first, after, last, before }, order, isDescending, data) {
+function page(list, { first, after, last, before }, order, isDescending, data, key = SORT_KEYS[order]) {
   check(first == null || last == null, 'first and last');
   for (const size of [first, last]) check(size == null || (size >= 0 && size <= LARGEST_PAGE), 'size of a page');
   const place = (cursor) => {
@@ -412,7 +434,6 @@ function page(list, { first, after, last, before }, order, isDescending, data) {
     if (known.order !== order) throw new Unmodelled('a cursor of another order');
     return known.id;
   };
-  const key = SORT_KEYS[order];
   const compareTo = (id) => {
     // The cursor's element need not be in the list that was filtered.
     const node = [...data.workers, ...data.vms].find((it) => it.id === id);
@@ -456,9 +477,17 @@ function workersConnection(_, { filter, orderBy, ...args }, data) {
   return page(sorted, args, field, isDescending, data);
 }
 
-const vmsConnection = (list) => (source, { filter, ...args }, data) => {
+const vmsConnection = (list) => (source, { filter, orderBy, ...args }, data) => {
   checkVmFilter(filter ?? {});
-  return page(list(source, data, filter ?? {}).filter(isWantedVm(filter ?? {}, data)), args, 'ID', false, data);
+  const { field = 'ID', direction = 'ASC' } = orderBy ?? {};
+  const isDescending = direction === 'DESC';
+  const key = (vm) => VM_SORT_KEYS[field](vm, data);
+  const wanted = list(source, data, filter ?? {}).filter(isWantedVm(filter ?? {}, data));
+  const sorted = wanted.sort((one, other) => (isDescending ? -1 : 1) * compare(key(one), key(other)) || byBytes(one.id, other.id));
+  // Another report of a VM than the one that speaks for it has keys of its own, and so cursors of its own.
+  const isOther = (vm) => field !== 'ID' && !data.vms.some((it) => it.id === vm.id && it.workerId === vm.workerId);
+  if (sorted.some(isOther)) throw new Unmodelled('cursors of reports that do not speak for their VM');
+  return page(sorted, args, vmOrder(field), isDescending, data, key);
 };
 
 /**
@@ -601,7 +630,11 @@ const RESOLVERS = {
     nodes: (_, { ids }, data) => ids.map((id) => findNode(id, data)),
     worker: (_, { id }, data) => find(data.workers, id),
     vm: (_, { id }, data) => find(data.vms, id),
-    workers: (_, { zone }, data) => data.workers.filter((worker) => zone == null || (worker.zone ?? '') === zone),
+    workers(_, { zone, zones }, data) {
+      checkTexts(zones, 0);
+      const isThere = (worker) => (zone == null || (worker.zone ?? '') === zone) && isAmong(zones, worker.zone ?? '');
+      return data.workers.filter(isThere);
+    },
     workersConnection,
     vms: (_, __, data) => data.vms.filter(isWantedVm({}, data)),
     vmsConnection: vmsConnection((_, data, filter) => reportedBy(filter.workerIds, data, filter)),
@@ -621,7 +654,8 @@ const RESOLVERS = {
   },
   Worker: {
     labels: ({ labels }, { keys }) => labels.filter(({ key }) => isAmong(keys, key)),
-    vms: ({ reports }, { status }) => reports.filter((vm) => (status ?? HOLDING_SLOTS).includes(vm.status)),
+    vms: ({ reports }, { status, statuses }) =>
+      reports.filter((vm) => (status ?? statuses ?? HOLDING_SLOTS).includes(vm.status) && isAmong(statuses, vm.status)),
     vmsConnection: vmsConnection(({ reports }) => reports),
     events: eventsAbout('workerId'),
     drains(worker, { first, after }) {

@@ -25,7 +25,7 @@ const LARGEST = 150_000;
 const EVENTS = 40;
 
 const folder = mkdtempSync(path.join(tmpdir(), 'aetherium-picture-'));
-const dev = spawn(BINARY, ['dev', '--listen', '127.0.0.1:0', '--vms-per-worker', '12', '--offline-after', '12s', '--heartbeat-interval', '2s'], {
+const dev = spawn(BINARY, ['dev', '--listen', '127.0.0.1:0', '--vms-per-worker', '8', '--offline-after', '12s', '--heartbeat-interval', '2s'], {
   cwd: folder,
   env: { PATH: process.env.PATH, TMPDIR: folder },
   stdio: ['ignore', 'pipe', 'ignore'],
@@ -40,7 +40,7 @@ try {
   const get = async (question) => (await fetch(`${url}api/v1/${question}`)).json();
   const isSet = async () => {
     const { drains } = await get('drains');
-    const states = drains.map(({ state, remaining_vms: left }) => `${state} ${left < 6}`).sort();
+    const states = drains.map(({ state, remaining_vms: left }) => `${state} ${left < 7}`).sort();
     const { events } = await get('events?limit=200');
     return `${states}` === 'draining true,overdue true' && (await get('cluster/stats')).offline_workers === 1 && events.length > EVENTS;
   };
@@ -48,7 +48,7 @@ try {
 
   browser = await Browser.launch();
   const visit = await browser.visit(url, { scheme: 'dark' });
-  await visit.page.setViewport({ width: 1280, height: 800 });
+  await visit.page.setViewport({ width: 1280, height: 700 });
   await visit.dashboard();
   await visit.page.screenshot({ path: PICTURE, optimizeForSpeed: false });
   await visit.leave();

@@ -94,12 +94,12 @@ impl Program {
         found(&text).unwrap_or_else(|| panic!("it ended without {what}:\n{}", *text))
     }
 
-    /// Waits until this is on standard output, and returns everything that is there.
+    /// Waits until a line with this is on standard output, and returns all lines that are there.
     pub async fn printed(&mut self, words: &str) -> String {
-        if !self.out.wait_for(words, |text| text.contains(words)).await {
+        if !self.out.wait_for(words, |text| whole_lines(text).contains(words)).await {
             panic!("it ended without {words:?}:\n{}\n{}", *self.out.text.borrow(), *self.err.text.borrow());
         }
-        self.out.text.borrow().clone()
+        whole_lines(&self.out.text.borrow()).to_owned()
     }
 
     /// Waits until this is on standard error.
@@ -161,10 +161,13 @@ pub(super) fn send(name: &str, pid: u32) {
 /// What was logged. What is said to whoever started the program is not of these: a sentence, or an object of another form
 /// with `-o json`.
 fn lines(text: &str) -> impl Iterator<Item = Value> {
-    // The last one may still be on its way.
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let logged = whole.lines().filter(|line| line.starts_with("{\"timestamp\""));
+    let logged = whole_lines(text).lines().filter(|line| line.starts_with("{\"timestamp\""));
     logged.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON ({error}): {line}")))
+}
+
+/// A text without its last line, if the rest of that may still be on its way.
+fn whole_lines(text: &str) -> &str {
+    text.rfind('\n').map_or("", |end| &text[..=end])
 }
 
 /// What comes out of a program.

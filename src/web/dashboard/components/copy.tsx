@@ -2,13 +2,14 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { at, endpoint } from '../root';
+import { session } from '../session';
 import { toastError } from './toast';
 
 export function CopyButton({ text, label = 'Copy', class: more = '' }: { text: string; label?: string; class?: string }) {
   const [isCopied, setCopied] = useState(false);
   async function copy(): Promise<void> {
     try {
-      await navigator.clipboard.writeText(text);
+      await copyText(text);
       setCopied(true);
       setTimeout(() => setCopied(false), 1_500);
     } catch {
@@ -85,7 +86,7 @@ function CopyItem({ name, text }: { name: string; text: string }) {
   const [isCopied, setCopied] = useState(false);
   async function copy(): Promise<void> {
     try {
-      await navigator.clipboard.writeText(text);
+      await copyText(text);
       setCopied(true);
       setTimeout(() => setCopied(false), 1_500);
     } catch {
@@ -95,19 +96,42 @@ function CopyItem({ name, text }: { name: string; text: string }) {
   return <button type="button" onClick={copy} title={text}>{isCopied ? 'Copied' : name}</button>;
 }
 
+/** Puts a text on the clipboard. Over plain HTTP from another machine browsers have no clipboard but the old command. */
+async function copyText(text: string): Promise<void> {
+  if (window.isSecureContext && navigator.clipboard) return navigator.clipboard.writeText(text);
+  const field = document.createElement('textarea');
+  field.value = text;
+  field.className = 'visually-hidden';
+  field.setAttribute('aria-hidden', 'true');
+  const focused = document.activeElement as HTMLElement | null;
+  // Nothing outside of a modal dialog can be selected.
+  (document.querySelector('dialog[open]') ?? document.body).append(field);
+  field.select();
+  const isCopied = document.execCommand('copy');
+  field.remove();
+  focused?.focus();
+  if (!isCopied) throw new Error('not copied');
+}
+
 /** A text in single quotes for a shell. */
 export function quote(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
+/** The token of whoever pastes it, if the server asks for one. A page has none that it could copy. */
+function authorization(): string[] {
+  return session.peek().state === 'open' ? [] : ['-H', '"Authorization: Bearer $AETHERIUM_TOKEN"'];
+}
+
 function curl({ path, method = 'GET', body }: Request): string {
   const parts = ['curl', '-s'];
   if (method !== 'GET') parts.push('-X', method);
-  parts.push(quote(at(`api/v1/${path}`)), '-H', '"Authorization: Bearer $AETHERIUM_TOKEN"');
+  parts.push(quote(at(`api/v1/${path}`)), ...authorization());
   if (body !== undefined) parts.push('-H', quote('Content-Type: application/json'), '-d', quote(JSON.stringify(body)));
   return parts.join(' ');
 }
 
 function graphql({ graphql, variables }: Request): string {
-  return `curl -s ${quote(endpoint)} -H "Authorization: Bearer $AETHERIUM_TOKEN" -H 'Content-Type: application/json' -d ${quote(JSON.stringify({ query: graphql, ...(variables ? { variables } : {}) }))}`;
+  const body = JSON.stringify({ query: graphql, ...(variables ? { variables } : {}) });
+  return ['curl', '-s', quote(endpoint), ...authorization(), '-H', quote('Content-Type: application/json'), '-d', quote(body)].join(' ');
 }

@@ -64,7 +64,7 @@ function taken(changes: ReadonlyArray<{ changed: boolean; worker: FragmentType<t
 }
 
 /** Activates at once, and offers to drain again as it was before. */
-export async function activateWithUndo(list: readonly Worker[]): Promise<void> {
+export async function activateWithUndo(list: readonly Pick<Worker, 'id' | 'drain'>[]): Promise<void> {
   const drains = new Map(list.map((worker) => [worker.id, worker.drain]));
   try {
     const changed = await activateWorkers(list.map(({ id }) => id));

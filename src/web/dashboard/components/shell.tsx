@@ -83,12 +83,21 @@ export function Shell({ page, children }: { page: Page | undefined; children: Co
   );
 }
 
+/** What the search of a page is about, where that is not workers. */
+const SEARCHES: Record<string, { label: string; example: string }> = {
+  vms: { label: 'Search VMs, such as status:failed zone:us-west-1a worker:rack-7', example: 'status:failed zone:us-west-1a worker:rack-7' },
+  drains: { label: 'Search drains, such as zone:us-west-1a label.env=prod', example: 'zone:us-west-1a label.env=prod' },
+  events: { label: 'Search events, such as kind:drain worker:w1 actor:operator since:2h', example: 'kind:drain worker:w1 actor:operator since:2h' },
+};
+const WORKER_SEARCH = { label: 'Search workers, such as zone:us-west-1a label.env=prod status:offline', example: 'zone:us-west-1a label.env=prod status:offline' };
+
 /** The search: Enter opens the workers that match; on their page, and on that of VMs, it filters while it is typed. */
 function SearchBox() {
   const input = useRef<HTMLInputElement>(null);
-  const filters = useComputed(() => ['workers', 'vms', 'fleet', 'events'].includes(place.value.segments[0] ?? '') && place.value.segments.length === 1);
+  const filters = useComputed(() => ['workers', 'vms', 'fleet', 'drains', 'events'].includes(place.value.segments[0] ?? '') && place.value.segments.length === 1);
   const inAddress = useComputed(() => (filters.value ? place.value.query.get('q') ?? '' : '')).value;
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  const hint = (place.value.segments.length === 1 ? SEARCHES[place.value.segments[0] ?? ''] : undefined) ?? WORKER_SEARCH;
   useEffect(() => {
     // What is being typed is ahead of the address.
     if (input.current && input.current !== document.activeElement) input.current.value = inAddress;
@@ -109,9 +118,9 @@ function SearchBox() {
         autocomplete="off"
         autocapitalize="off"
         spellcheck={false}
-        aria-label="Search workers, such as zone:us-west-1a label.env=prod status:offline"
+        aria-label={hint.label}
         aria-keyshortcuts="/"
-        placeholder="zone:us-west-1a label.env=prod status:offline"
+        placeholder={hint.example}
         defaultValue={inAddress}
         onInput={() => {
           if (!filters.peek()) return;

@@ -7,10 +7,11 @@
 
 import { signal, useComputed, useSignal, type ReadonlySignal, type Signal } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
-import { useEffect, useId, useLayoutEffect, useMemo, useRef } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import { useKeys } from '../keyboard';
 import { go, place, setQuery } from '../router';
 import { Menu } from './copy';
+import { useElementId } from './element-id';
 
 export interface Column<Row> {
   /** Its name in the address. */
@@ -47,6 +48,10 @@ export interface TableProps<Row> {
   href?: (row: Row) => string;
   /** Ids of the selected rows; without it there is nothing to select. */
   selected?: Signal<ReadonlySet<string>>;
+  /** Called when the table is scrolled, with how far it is from its top, in CSS pixels. */
+  onScroll?: (top: number) => void;
+  /** `data-` attributes of a row. */
+  data?: (row: Row) => Record<`data-${string}`, string>;
   /** Called when the rows that are seen are others: for following just those. */
   onSeen?: (ids: readonly string[]) => void;
   /** What is shown if there are no rows. */
@@ -73,7 +78,7 @@ export function shownColumns<Row>(columns: readonly Column<Row>[], chosen: strin
 export function Table<Row>(props: TableProps<Row>) {
   const { label, columns, id, href, selected, of = '', total, onEnd, onSeen, empty, maxRows } = props;
   const scroller = useRef<HTMLDivElement>(null);
-  const name = useId();
+  const name = useElementId();
   const top = useSignal(0);
   const height = useSignal(600);
   const current = useSignal(-1);
@@ -167,7 +172,7 @@ export function Table<Row>(props: TableProps<Row>) {
   const isAllSelected = chosen !== undefined && rows.length > 0 && rows.every((one) => chosen.has(id(one)));
   const style: Record<string, string> = { '--columns': template };
   if (maxRows) style.maxHeight = `${maxRows * rowHeight + headHeight + 2}px`;
-  const cells = { columns: shown, id, href, selected };
+  const cells = { columns: shown, id, href, selected, data: props.data };
 
   return (
     <div
@@ -181,7 +186,7 @@ export function Table<Row>(props: TableProps<Row>) {
       aria-colcount={shown.length + (selected ? 1 : 0)}
       aria-multiselectable={selected ? true : undefined}
       aria-activedescendant={current.value >= from && current.value < to ? `${name}-${current.value}` : undefined}
-      onScroll={(event) => { top.value = event.currentTarget.scrollTop; }}
+      onScroll={(event) => { top.value = event.currentTarget.scrollTop; props.onScroll?.(top.peek()); }}
       onPointerLeave={() => { isOver.value = false; }}
     >
       <div class="head" role="row" aria-rowindex={1}>
@@ -234,7 +239,7 @@ function Head<Row>({ column: { title, right, sort: name, descends }, sort }: { c
   );
 }
 
-interface RowProps<Row> extends Pick<TableProps<Row>, 'columns' | 'id' | 'href' | 'selected'> {
+interface RowProps<Row> extends Pick<TableProps<Row>, 'columns' | 'id' | 'href' | 'selected' | 'data'> {
   row: Row;
   index: number;
   /** Prefix of the ids of rows. */
@@ -244,8 +249,9 @@ interface RowProps<Row> extends Pick<TableProps<Row>, 'columns' | 'id' | 'href' 
   onSelect: (row: Row, isSelected: boolean) => void;
 }
 
-function TableRow<Row>({ row, index, name, columns, id, href, selected, current, onPress, onSelect }: RowProps<Row>) {
+function TableRow<Row>({ row, index, name, columns, id, href, selected, data, current, onPress, onSelect }: RowProps<Row>) {
   const key = id(row);
+  const isRange = useRef(false);
   const at = useSignal(index);
   at.value = index;
   const isCurrent = useComputed(() => current.value === at.value).value;
@@ -256,6 +262,7 @@ function TableRow<Row>({ row, index, name, columns, id, href, selected, current,
       role="row"
       id={`${name}-${index}`}
       data-id={key}
+      {...data?.(row)}
       aria-rowindex={index + 2}
       aria-selected={selected ? isSelected : undefined}
       onClick={(event) => {
@@ -273,8 +280,13 @@ function TableRow<Row>({ row, index, name, columns, id, href, selected, current,
             tabIndex={-1}
             aria-label={`Select ${key}`}
             checked={isSelected}
-            onClick={(event) => { onPress(event.shiftKey); }}
-            onChange={(event) => onSelect(row, event.currentTarget.checked)}
+            onPointerDown={(event) => { isRange.current = event.shiftKey; }}
+            // By what is selected, and not by the box: it may have been drawn anew between the click and this.
+            onChange={() => {
+              if (!isRange.current) onSelect(row, !isSelected);
+              onPress(isRange.current);
+              isRange.current = false;
+            }}
           />
         </div>
       )}

@@ -7,7 +7,7 @@ import type { CapacityRequest } from '../api/generated';
 import { stats, workers as store, WorkerFields, type Worker } from '../api/cluster';
 import { revision, type ClusterEvent } from '../api/events';
 import { isConnected } from '../api/live';
-import { operation, type ResultOf } from '../api/operation';
+import { fragment, operation, type FragmentType, type ResultOf } from '../api/operation';
 import { useQuery } from '../api/query';
 import { Card } from '../components/card';
 import { Menu } from '../components/copy';
@@ -22,21 +22,23 @@ import { href, place, setQuery } from '../router';
 import { mayOperate } from '../session';
 import { now } from '../time';
 
+const NeedyDrain = fragment(`fragment NeedyDrain on Drain {
+  id workerId state reason startedAt startedBy startedByName deadlineAt completedAt initialVms remainingVms safeToPowerOff revision
+  blockers { kind vmId since message }
+  worker { ...WorkerFields }
+}`, WorkerFields);
+
 const Attention = operation(`query Attention {
   offline: workersConnection(first: 20, filter: { statuses: [OFFLINE] }, orderBy: { field: VM_COUNT, direction: DESC }) {
     totalCount
     nodes { ...WorkerFields }
   }
-  drains(first: 200, filter: { states: [DRAINING, OVERDUE, COMPLETE] }) {
-    nodes {
-      id workerId state reason startedAt startedBy startedByName deadlineAt completedAt initialVms remainingVms safeToPowerOff revision
-      blockers { kind vmId since message }
-      worker { ...WorkerFields }
-    }
-  }
+  overdue: drains(first: 4, filter: { states: [OVERDUE] }) { totalCount nodes { ...NeedyDrain } }
+  complete: drains(first: 20, filter: { states: [COMPLETE] }) { totalCount nodes { ...NeedyDrain } }
+  standing: drains(first: 200, filter: { states: [DRAINING] }) { totalCount nodes { id workerId deadlineAt } }
   failed: vmCounts(filter: { statuses: [FAILED] }) { total zones { zone count } }
   health { status components { name status } }
-}`, WorkerFields);
+}`, WorkerFields, NeedyDrain);
 
 const Zones = operation(`query Zones {
   zones { id name workers activeWorkers drainingWorkers offlineWorkers cpuCores usedCpuCores schedulableCpuCores schedulableVmSlots vmCount maxVms }
@@ -51,7 +53,7 @@ const Strip = operation(`query Strip {
 }`);
 
 type AttentionResult = ResultOf<typeof Attention>;
-type Drain = AttentionResult['drains']['nodes'][number];
+type Drain = FragmentType<typeof NeedyDrain>;
 
 /** Lines of one kind that are shown before the rest becomes one line. */
 const MOST_OF_A_KIND = 3;
@@ -138,7 +140,7 @@ function NeedsYou({ data, problem }: { data: AttentionResult | undefined; proble
   const needs = [...healthNeeds(data), ...offlineNeeds(data), ...late, ...vmNeeds(data), ...safe];
   return (
     <Card title="What needs you" aside={problem && <span class="tiny warn">as of before: {problem}</span>}>
-      {needs.length === 0 ? <Nothing drains={data.drains.nodes} /> : (
+      {needs.length === 0 ? <Nothing standing={data.standing} /> : (
         <ul class="list needs">
           {needs.map(({ key, worker, tone, word, what, more, action }) => (
             <li key={key} data-worker={worker}>
@@ -157,8 +159,8 @@ function NeedsYou({ data, problem }: { data: AttentionResult | undefined; proble
 }
 
 /** Nothing to do, and what comes next. */
-function Nothing({ drains }: { drains: readonly Drain[] }) {
-  const next = drains.filter(({ deadlineAt, state }) => deadlineAt && state === 'DRAINING').sort((a, b) => a.deadlineAt!.localeCompare(b.deadlineAt!))[0];
+function Nothing({ standing: { totalCount, nodes } }: { standing: AttentionResult['standing'] }) {
+  const next = nodes.filter(({ deadlineAt }) => deadlineAt).sort((a, b) => a.deadlineAt!.localeCompare(b.deadlineAt!))[0];
   return (
     <p class="row wrap">
       <Status tone="good">nothing</Status>
@@ -166,7 +168,7 @@ function Nothing({ drains }: { drains: readonly Drain[] }) {
         Nobody has to do anything.{' '}
         {next
           ? <span class="muted">Next: <WorkerLink id={next.workerId} /> should be empty at <Clock at={next.deadlineAt!} />, <Time at={next.deadlineAt!} />.</span>
-          : <span class="muted">{drains.length > 0 ? 'No drain has a deadline.' : 'No drain stands.'}</span>}
+          : <span class="muted">{totalCount > 0 ? 'No drain has a deadline.' : 'No drain stands.'}</span>}
       </span>
     </p>
   );
@@ -220,28 +222,36 @@ function quoted(drain: Drain): string {
   return [by(drain), drain.reason && `“${drain.reason}”`].filter(Boolean).join(', ');
 }
 
-function drainNeeds({ drains: { nodes } }: AttentionResult): { late: Need[]; safe: Need[] } {
-  const online = nodes.filter(({ worker }) => worker.status !== 'OFFLINE');
-  const overdue = online.filter(({ state }) => state === 'OVERDUE');
-  const safe = online.filter(({ safeToPowerOff }) => safeToPowerOff);
-  const unsafe = online.filter(({ state, safeToPowerOff }) => state === 'COMPLETE' && !safeToPowerOff);
+/** The blocker that says most: one with a note of its worker after the colon, such as why a VM could not be moved. */
+function telling(blockers: Drain['blockers']): Drain['blockers'][number] {
+  return blockers.find(({ message }) => message.includes(': ')) ?? blockers[0]!;
+}
+
+function drainNeeds({ overdue, complete }: AttentionResult): { late: Need[]; safe: Need[] } {
+  // Of workers that are silent, that is what is said.
+  const tardy = overdue.nodes.filter(({ worker }) => worker.status !== 'OFFLINE');
+  const drained = complete.nodes.filter(({ worker }) => worker.status !== 'OFFLINE');
+  const safe = drained.filter(({ safeToPowerOff }) => safeToPowerOff);
+  const unsafe = drained.filter(({ safeToPowerOff }) => !safeToPowerOff);
   const late = [
-    ...few(overdue, 'overdue', 'warn', (drain) => ({
+    ...few(tardy, overdue.totalCount - overdue.nodes.length, 'overdue', 'warn', (drain) => ({
       what: <><WorkerLink id={drain.workerId} /> should have been empty at <Clock at={drain.deadlineAt!} /></>,
       more: [
         drain.remainingVms !== null && `${count(drain.remainingVms)} of ${plural(Math.max(drain.initialVms ?? 0, drain.remainingVms), 'VM')} left`,
-        drain.blockers[0] && <span class="break">{drain.blockers[0].message}{drain.blockers.length > 1 && `, and ${drain.blockers.length - 1} more`}</span>,
+        drain.blockers.length > 0 && <span class="break">{telling(drain.blockers).message}{drain.blockers.length > 1 && `, and ${drain.blockers.length - 1} more`}</span>,
         quoted(drain),
       ],
-      action: <Look to={`${href('workers', drain.workerId)}`}>Blockers</Look>,
+      action: <Look to={href('workers', drain.workerId)}>Blockers</Look>,
     })),
-    ...few(unsafe, 'not safe', 'warn', (drain) => ({
+    ...few(unsafe, 0, 'not safe', 'warn', (drain) => ({
       what: <><WorkerLink id={drain.workerId} /> was drained, and is not safe to power off now</>,
       more: [drain.blockers[0]?.message, quoted(drain)],
       action: <Look to={href('workers', drain.workerId)} />,
     })),
   ];
-  return { late, safe: few(safe, 'safe', 'good', (drain) => ({
+  return {
+    late,
+    safe: few(safe, complete.totalCount - complete.nodes.length, 'safe', 'good', (drain) => ({
       what: <><WorkerLink id={drain.workerId} /> is empty: safe to power off</>,
       more: [<>drained{by(drain) && ` by ${by(drain)}`}{drain.startedAt && <> <Time at={drain.startedAt} /></>}</>, drain.reason && `“${drain.reason}”`],
       action: mayOperate.value
@@ -261,11 +271,11 @@ function drainNeeds({ drains: { nodes } }: AttentionResult): { late: Need[]; saf
   };
 }
 
-/** The first drains as a line each, and the others as one. */
-function few(drains: readonly Drain[], word: string, tone: Tone, line: (drain: Drain) => Pick<Need, 'what' | 'more' | 'action'>): Need[] {
+/** The first drains as a line each, and the others, with `unread` that were not asked for, as one. */
+function few(drains: readonly Drain[], unread: number, word: string, tone: Tone, line: (drain: Drain) => Pick<Need, 'what' | 'more' | 'action'>): Need[] {
   const shown = drains.length <= MOST_OF_A_KIND + 1 ? drains : drains.slice(0, MOST_OF_A_KIND);
   const needs = shown.map((drain): Need => ({ key: `${word} ${drain.id}`, worker: drain.workerId, tone, word, ...line(drain) }));
-  const rest = drains.length - shown.length;
+  const rest = drains.length - shown.length + unread;
   if (rest > 0) needs.push({ key: `${word} more`, tone, word, what: <>{plural(rest, 'more worker')}</>, more: [], action: <Look to={href('drains')}>All</Look> });
   return needs;
 }
@@ -287,7 +297,7 @@ function ZonesCard() {
   if (data.value && zones.length === 0) return null;
   return (
     <Card title="Zones" aside={<a href={href('capacity')}>What if one is lost?</a>}>
-      <ul class="zones">
+      <ul class="zones" style={{ '--zones': String(Math.min(3, zones.length)) }}>
         {zones.slice(0, MOST_ZONES).map((zone) => {
           const allocated = share(zone.usedCpuCores, zone.cpuCores);
           // Cores that nothing holds and nothing can be placed on: they drain or are silent.

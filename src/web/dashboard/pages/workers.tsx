@@ -10,6 +10,7 @@ import { isConnected, reconnections } from '../api/live';
 import { operation } from '../api/operation';
 import { useQuery } from '../api/query';
 import { useFullPage } from '../app';
+import { CopyAs, quote, type Request } from '../components/copy';
 import { activateWithUndo, DrainDialog } from '../components/drain';
 import { Empty, NoWorkers } from '../components/empty';
 import { Glow } from '../components/glow';
@@ -21,7 +22,7 @@ import { toastError } from '../components/toast';
 import { actor, count, memory, plural } from '../format';
 import { useKeys } from '../keyboard';
 import { href, place, setQuery } from '../router';
-import { has, toggle, workerSearch } from '../search';
+import { has, otherWays, toggle, workerSearch } from '../search';
 import { mayOperate } from '../session';
 import { relative, now } from '../time';
 
@@ -57,6 +58,12 @@ const ORDERS: Record<string, WorkerOrderField> = {
   'free-cpu': 'FREE_CPU_CORES', 'free-mem': 'FREE_MEMORY', 'free-vms': 'FREE_VM_SLOTS',
 };
 
+/** What REST and the command line call the same. */
+const REST_ORDERS: Record<string, string> = {
+  id: 'id', host: 'hostname', zone: 'zone', cpu: 'cpu_usage', mem: 'memory_usage', vms: 'vm_count', seen: 'last_seen',
+  'free-cpu': 'free_cpu_cores', 'free-mem': 'free_memory_mb', 'free-vms': 'free_vm_slots',
+};
+
 function orderOf(sort: string): { field: WorkerOrderField; direction: 'ASC' | 'DESC' } | null {
   const field = ORDERS[sort.replace(/^-/, '')];
   return field ? { field, direction: sort.startsWith('-') ? 'DESC' : 'ASC' } : null;
@@ -85,10 +92,40 @@ function Note({ worker }: { worker: Worker }) {
   return <span class="muted">{parts.flatMap((part, index) => (index === 0 ? [part] : [' · ', part]))}</span>;
 }
 
+/** A label, and a click that asks for workers with it. */
+function LabelTag({ name, value }: { name: string; value: string }) {
+  const { query } = place.value;
+  const q = toggle(query.get('q') ?? '', `label.${name}`, value);
+  return (
+    <a
+      class="tag"
+      tabIndex={-1}
+      title={`${name}=${value}: ${has(query.get('q') ?? '', `label.${name}`, value) ? 'asked for' : 'only these'}`}
+      href={href('workers', { ...Object.fromEntries(query), q })}
+    >
+      {name}={value}
+    </a>
+  );
+}
+
+/** The list that is shown, asked for elsewhere. */
+function listRequest(filter: WorkerFilter, sort: string, orderBy: ReturnType<typeof orderOf>): Request {
+  const { parameters, options } = otherWays(filter);
+  const order = orderBy ? `${orderBy.direction === 'DESC' ? '-' : ''}${REST_ORDERS[sort.replace(/^-/, '')] ?? 'id'}` : '';
+  const query = new URLSearchParams([...parameters, ...(order ? [['sort', order]] : [])]).toString();
+  const flags = [...options.flatMap(([flag, value]) => (value ? [flag, quote(value)] : [flag])), ...(order ? ['--sort', order] : [])];
+  return {
+    path: `workers${query ? `?${query}` : ''}`,
+    graphql: 'query ($filter: WorkerFilter, $orderBy: WorkerOrder) { workersConnection(first: 100, filter: $filter, orderBy: $orderBy) { totalCount nodes { id status zone vmCount cpuUsagePercent lastSeen } pageInfo { endCursor hasNextPage } } }',
+    variables: { filter, orderBy },
+    cli: ['workers', ...flags].join(' '),
+  };
+}
+
 const columns: readonly Column<string>[] = [
-  { key: 'id', title: 'Worker', width: 'minmax(110px, 1.1fr)', sort: 'id', lead: true, phone: 'lead', cell: (id) => id },
-  { key: 'status', title: 'Status', width: '130px', phone: 'side', cell: cell((worker) => <Glow of={worker.status}><WorkerStatusChip bare {...worker} /></Glow>) },
-  { key: 'zone', title: 'Zone', width: 'minmax(80px, 120px)', sort: 'zone', phone: 'second', cell: cell(({ zone }) => zone ?? <span class="faint">none</span>) },
+  { key: 'id', title: 'Worker', width: 'minmax(104px, 0.9fr)', sort: 'id', lead: true, phone: 'lead', cell: (id) => id },
+  { key: 'status', title: 'Status', width: '126px', phone: 'side', cell: cell((worker) => <Glow of={worker.status}><WorkerStatusChip bare {...worker} /></Glow>) },
+  { key: 'zone', title: 'Zone', width: '104px', sort: 'zone', phone: 'second', cell: cell(({ zone }) => zone ?? <span class="faint">none</span>) },
   { key: 'cpu', title: 'CPU allocated', width: '118px', right: true, sort: 'cpu', descends: true, cell: cell((worker) => <Meter value={worker.cpuUsagePercent} title={`${worker.usedCpuCores} of ${plural(worker.cpuCores, 'core')} allocated to VMs`} />) },
   { key: 'mem', title: 'Memory', width: '104px', right: true, sort: 'mem', descends: true, cell: cell((worker) => <Meter value={worker.memoryUsagePercent} title={`${memory(worker.usedMemoryMb)} of ${memory(worker.memoryMb)} allocated to VMs`} />) },
   { key: 'vms', title: 'VMs', width: '70px', right: true, sort: 'vms', descends: true, phone: 'end', cell: cell(({ vmCount, maxVms }) => <span title={`${plural(vmCount, 'VM')} of at most ${count(maxVms)}`}><Glow of={vmCount}>{vmCount}</Glow> <span class="faint">/ {maxVms}</span></span>) },
@@ -96,8 +133,8 @@ const columns: readonly Column<string>[] = [
   { key: 'free-mem', title: 'Free memory', width: '98px', right: true, sort: 'free-mem', descends: true, optional: true, cell: cell(({ freeMemoryMb }) => memory(freeMemoryMb)) },
   { key: 'free-vms', title: 'Free slots', width: '80px', right: true, sort: 'free-vms', descends: true, optional: true, cell: cell(({ freeVmSlots }) => count(freeVmSlots)) },
   { key: 'seen', title: 'Heartbeat', width: '82px', right: true, sort: 'seen', descends: true, cell: cell(({ lastSeen, status }) => <span class={status === 'OFFLINE' ? 'bad' : ''}><Since at={lastSeen} /></span>) },
-  { key: 'labels', title: 'Labels', width: 'minmax(100px, 1fr)', cell: cell(({ labels }) => <span class="tags">{labels.map(({ key, value }) => <span key={key} class="tag" title={`${key}=${value}`}>{key}={value}</span>)}</span>) },
-  { key: 'note', title: 'Since when, and why', width: 'minmax(160px, 2.6fr)', cell: cell((worker) => <Note worker={worker} />) },
+  { key: 'labels', title: 'Labels', width: 'minmax(140px, 1.5fr)', cell: cell(({ labels }) => <span class="tags">{labels.map(({ key, value }) => <LabelTag key={key} name={key} value={value} />)}</span>) },
+  { key: 'note', title: 'Since when, and why', width: 'minmax(170px, 3.4fr)', cell: cell((worker) => <Note worker={worker} />) },
   { key: 'host', title: 'Hostname', width: 'minmax(120px, 1fr)', sort: 'host', optional: true, cell: cell(({ hostname }) => hostname) },
   { key: 'address', title: 'Address', width: '150px', optional: true, cell: cell(({ address }) => <span class="mono">{address}</span>) },
   { key: 'started', title: 'Agent up', width: '80px', right: true, optional: true, cell: cell(({ startedAt }) => <Since at={startedAt} />) },
@@ -176,6 +213,16 @@ function useWorkerList(filter: WorkerFilter, orderBy: ReturnType<typeof orderOf>
     }
   }, []);
 
+  /** Loads all that match; whether they are all there then. */
+  const all = useCallback(async (): Promise<boolean> => {
+    const { key } = latest.current;
+    for (let before = -1; state.current.hasMore && key === latest.current.key && before !== (ids.peek()?.length ?? 0);) {
+      before = ids.peek()?.length ?? 0;
+      await more();
+    }
+    return !state.current.hasMore && key === latest.current.key;
+  }, []);
+
   useEffect(() => { void read(true); }, [key]);
   useEffect(() => onEvents((events) => { if (events.some(isAboutList)) soon(1_500); }), []);
   const anew = resyncs.value + reconnections.value;
@@ -187,7 +234,7 @@ function useWorkerList(filter: WorkerFilter, orderBy: ReturnType<typeof orderOf>
     return () => clearInterval(timer);
   }, [moves]);
   useEffect(() => () => { clearTimeout(state.current.timer); state.current.abort?.abort(); }, []);
-  return { ids, total, answered, error, key, more, refresh: () => read(false) };
+  return { ids, total, answered, error, key, more, all, refresh: () => read(false) };
 }
 
 function isAboutList({ kind, workerId }: ClusterEvent): boolean {
@@ -235,6 +282,7 @@ export default function Workers() {
       <header class="page-head">
         <div class="row wrap">
           <h1 class="grow">{q && figures ? `${count(figures.total)} of ${plural(all?.total ?? 0, 'worker')} match` : ids || figures ? plural(figures?.total ?? list.total.value, 'worker') : 'Workers'}</h1>
+          <CopyAs request={listRequest(search.filter, sort, orderBy)} />
           <ColumnMenu columns={columns} />
         </div>
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
@@ -260,7 +308,15 @@ export default function Workers() {
           </Empty>
         )}
       />
-      <Selection selected={selected} chosen={chosen.value} onDrain={() => act('drain')} onActivate={() => act('activate')} />
+      <Selection
+        selected={selected}
+        chosen={chosen.value}
+        loaded={ids?.length ?? 0}
+        total={list.total.value}
+        onAll={async () => { if (await list.all()) selected.value = new Set(list.ids.peek()); }}
+        onDrain={() => act('drain')}
+        onActivate={() => act('activate')}
+      />
       {draining.value && (
         <DrainDialog
           workers={draining.value}
@@ -303,13 +359,18 @@ function Facets({ q, statuses: amounts, matching, zones }: {
 }
 
 /** What can be done with the selected workers, and how much they are. */
-function Selection({ selected, chosen, onDrain, onActivate }: {
+function Selection({ selected, chosen, loaded, total, onAll, onDrain, onActivate }: {
   selected: Signal<ReadonlySet<string>>;
   chosen: readonly Worker[];
+  loaded: number;
+  total: number;
+  onAll: () => Promise<void>;
   onDrain: () => void;
   onActivate: () => void;
 }) {
+  const isLoading = useSignal(false);
   if (!mayOperate.value || selected.value.size === 0) return null;
+  const offersAll = selected.value.size === loaded && total > loaded;
   const vms = chosen.reduce((sum, { vmCount }) => sum + vmCount, 0);
   const drainable = chosen.some(({ schedulingPolicy }) => schedulingPolicy === 'ACTIVE');
   const activatable = chosen.some(({ schedulingPolicy }) => schedulingPolicy === 'DRAINING');
@@ -317,6 +378,16 @@ function Selection({ selected, chosen, onDrain, onActivate }: {
   return (
     <div class="selection" role="region" aria-label="Selected workers">
       <strong>{count(selected.value.size)} selected</strong>
+      {offersAll && (
+        <button
+          type="button"
+          class="link"
+          disabled={isLoading.value}
+          onClick={() => { isLoading.value = true; onAll().finally(() => { isLoading.value = false; }); }}
+        >
+          {isLoading.value ? `Loading all ${count(total)} …` : `Select all ${count(total)} that match`}
+        </button>
+      )}
       <span class="muted grow">{plural(vms, 'VM')} there</span>
       <button type="button" class="button" disabled={!activatable || !!away} title={away} onClick={onActivate}>Activate <kbd>u</kbd></button>
       <button type="button" class="button primary" disabled={!drainable || !!away} title={away} onClick={onDrain}>Drain …</button>

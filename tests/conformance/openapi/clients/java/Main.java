@@ -75,7 +75,7 @@ public class Main {
         WorkerList listed = list(workers, List.of(WorkerStatus.DRAINING), List.of("made-by=" + name), null);
         said.put("listed", List.of(listed.getWorkers().stream().map(each -> each.getId()).toList(), listed.getTotal()));
         said.put("stats", new ClusterApi(client).showClusterStats(null, null).getZones().get(name));
-        var vms = workers.listWorkerVms(name, null, null, null).getVms();
+        var vms = workers.listWorkerVms(name, null, null, null, null).getVms();
         said.put("vms", vms.stream().map(vm -> List.of(vm.getId(), vm.getStatus())).toList());
         var vm = new VmsApi(client).showVm(name + "-vm-1", null, null);
         said.put("vm", List.of(vm.getWorkerId(), vm.getVcpus()));

@@ -56,7 +56,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listed = list_workers(api, draining, label, None).await?;
     let ids: Vec<_> = listed.workers.iter().map(|worker| &worker.id).collect();
     let stats = cluster_api::show_cluster_stats(api, None, None).await?;
-    let on_it = workers_api::list_worker_vms(api, name, None, None, None).await?;
+    let on_it = workers_api::list_worker_vms(api, name, None, None, None, None).await?;
     let vms: Vec<_> = on_it.vms.iter().map(|vm| (&vm.id, vm.status)).collect();
     let vm = vms_api::show_vm(api, &format!("{name}-vm-1"), None, None).await?;
     let events = events_api::list_events(
