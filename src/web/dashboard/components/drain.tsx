@@ -1,26 +1,38 @@
 // Draining and activating: the dialog that asks why and until when, the commands, and how they are undone.
 
 import { useSignal } from '@preact/signals';
-import { useMemo, useRef } from 'preact/hooks';
+import { useMemo } from 'preact/hooks';
 import { stats, workers as store, type Worker } from '../api/cluster';
 import { ask } from '../api/http';
 import { isConnected } from '../api/live';
-import { operation } from '../api/operation';
+import { fragment, operation, type FragmentType, type ResultOf } from '../api/operation';
+import { useQuery } from '../api/query';
 import { count, memory, percent, plural, share } from '../format';
-import { milliseconds } from '../time';
+import { milliseconds, serverNow } from '../time';
 import { Confirm } from './dialog';
 import { toast, toastError } from './toast';
 
-const DrainWorker = operation(`mutation DrainWorker($input: DrainWorkerInput!) {
-  drainWorker(input: $input) { message changed worker { id status schedulingPolicy revision drain { id number state reason startedAt startedBy startedByName deadlineAt initialVms remainingVms safeToPowerOff } } }
+const ChangedFields = fragment(`fragment ChangedFields on Worker {
+  id status schedulingPolicy revision
+  drain { id number state reason startedAt startedBy startedByName deadlineAt initialVms remainingVms safeToPowerOff }
 }`);
 
-const ActivateWorker = operation(`mutation ActivateWorker($input: ActivateWorkerInput!) {
-  activateWorker(input: $input) { message changed worker { id status schedulingPolicy revision drain { id number state reason startedAt startedBy startedByName deadlineAt initialVms remainingVms safeToPowerOff } } }
+const DrainWorkers = operation(`mutation DrainWorkers($input: DrainWorkersInput!) {
+  drainWorkers(input: $input) { workers { changed worker { ...ChangedFields } } }
+}`, ChangedFields);
+
+const ActivateWorkers = operation(`mutation ActivateWorkers($input: ActivateWorkersInput!) {
+  activateWorkers(input: $input) { workers { changed worker { ...ChangedFields } } }
+}`, ChangedFields);
+
+const Plan = operation(`query Plan($filter: WorkerFilter) {
+  evacuationPlan(filter: $filter, limit: 3) {
+    fits vms placeable totalStranded unsizedVms vmsOfOtherDrains
+    stranded { vmId workerId vcpus memoryMb refusalsByReason { reason workers } }
+  }
 }`);
 
-/** Commands that are under way at once: a fleet is drained in a moment, and the server is not flooded. */
-const AT_ONCE = 6;
+type PlanResult = ResultOf<typeof Plan>['evacuationPlan'];
 
 /** From this share of the capacity on, a drain has to be confirmed by a tick. */
 const MUCH_PERCENT = 25;
@@ -29,86 +41,58 @@ export interface DrainOptions {
   reason?: string;
   /** As the API takes it: `2h`. */
   deadline?: string;
+  /** Also if VMs there fit nowhere else. */
+  allowShortfall?: boolean;
 }
 
-export interface Outcome {
-  changed: string[];
-  failed: { id: string; message: string }[];
-  /** Left out, since somebody said stop. */
-  skipped: string[];
+/** Drains all of them in one revision, or none. Returns the ids of those that were not draining before. */
+export async function drainWorkers(ids: readonly string[], { reason, deadline, allowShortfall = false }: DrainOptions): Promise<string[]> {
+  const { drainWorkers } = await ask(DrainWorkers, { input: { filter: { ids }, reason: reason || null, deadline: deadline || null, allowShortfall } });
+  return taken(drainWorkers?.workers ?? []);
 }
 
-export async function drainWorkers(ids: readonly string[], { reason, deadline }: DrainOptions, progress?: (done: number) => void, signal?: AbortSignal): Promise<Outcome> {
-  return each(ids, progress, signal, async (workerId) => {
-    const { drainWorker } = await ask(DrainWorker, { input: { workerId, reason: reason || null, deadline: deadline || null } });
-    if (drainWorker) store.put([drainWorker.worker]);
-    return drainWorker?.changed ?? false;
-  });
+/** Activates all of them in one revision, or none. Returns the ids of those that were draining before. */
+export async function activateWorkers(ids: readonly string[], reason?: string): Promise<string[]> {
+  const { activateWorkers } = await ask(ActivateWorkers, { input: { filter: { ids }, reason: reason || null } });
+  return taken(activateWorkers?.workers ?? []);
 }
 
-export async function activateWorkers(ids: readonly string[], reason?: string, progress?: (done: number) => void, signal?: AbortSignal): Promise<Outcome> {
-  return each(ids, progress, signal, async (workerId) => {
-    const { activateWorker } = await ask(ActivateWorker, { input: { workerId, reason: reason || null } });
-    if (activateWorker) store.put([activateWorker.worker]);
-    return activateWorker?.changed ?? false;
-  });
-}
-
-async function each(ids: readonly string[], progress: ((done: number) => void) | undefined, signal: AbortSignal | undefined, command: (id: string) => Promise<boolean>): Promise<Outcome> {
-  const outcome: Outcome = { changed: [], failed: [], skipped: [] };
-  const waiting = [...ids];
-  let done = 0;
-  await Promise.all(Array.from({ length: Math.min(AT_ONCE, waiting.length) }, async () => {
-    for (let id = waiting.shift(); id !== undefined; id = waiting.shift()) {
-      if (signal?.aborted) {
-        outcome.skipped.push(id);
-        continue;
-      }
-      try {
-        if (await command(id)) outcome.changed.push(id);
-      } catch (error) {
-        outcome.failed.push({ id, message: (error as Error).message });
-      }
-      progress?.(++done);
-    }
-  }));
-  return outcome;
+/** Puts the workers as they are after a command into the store, without waiting for the stream. */
+function taken(changes: ReadonlyArray<{ changed: boolean; worker: FragmentType<typeof ChangedFields> }>): string[] {
+  store.put(changes.map(({ worker }) => worker));
+  return changes.filter(({ changed }) => changed).map(({ worker }) => worker.id);
 }
 
 /** Activates at once, and offers to drain again as it was before. */
 export async function activateWithUndo(list: readonly Pick<Worker, 'id' | 'drain'>[]): Promise<void> {
-  const before = new Map(list.map((worker) => [worker.id, worker.drain]));
-  const outcome = await activateWorkers(list.map(({ id }) => id));
-  report('Activated', outcome, async () => {
-    const undone = await Promise.all(outcome.changed.map((id) => {
-      const drain = before.get(id);
-      const left = drain?.deadlineAt ? Math.max(1_000, Date.parse(drain.deadlineAt) - Date.now()) : null;
-      return drainWorkers([id], { reason: drain?.reason ?? '', deadline: left ? `${Math.ceil(left / 1_000)}s` : '' });
-    }));
-    report('Draining again:', merged(undone));
-  });
-}
-
-function merged(outcomes: readonly Outcome[]): Outcome {
-  return {
-    changed: outcomes.flatMap(({ changed }) => changed),
-    failed: outcomes.flatMap(({ failed }) => failed),
-    skipped: outcomes.flatMap(({ skipped }) => skipped),
-  };
+  const drains = new Map(list.map((worker) => [worker.id, worker.drain]));
+  try {
+    const changed = await activateWorkers(list.map(({ id }) => id));
+    report('Activated', changed, async () => {
+      // Drains that were alike are one command.
+      const alike = new Map<string, { ids: string[]; options: DrainOptions }>();
+      for (const id of changed) {
+        const drain = drains.get(id);
+        const left = drain?.deadlineAt ? Math.max(1, Math.ceil((Date.parse(drain.deadlineAt) - serverNow()) / 1_000)) : null;
+        const options = { reason: drain?.reason ?? '', deadline: left === null ? '' : `${left}s`, allowShortfall: true };
+        const key = JSON.stringify(options);
+        alike.set(key, { ids: [...alike.get(key)?.ids ?? [], id], options });
+      }
+      const again = await Promise.all([...alike.values()].map(({ ids, options }) => drainWorkers(ids, options)));
+      report('Draining again:', again.flat());
+    });
+  } catch (error) {
+    toastError(error);
+  }
 }
 
 function named(ids: readonly string[]): string {
   return ids.length === 1 ? ids[0]! : plural(ids.length, 'worker');
 }
 
-function report(verb: string, { changed, failed, skipped }: Outcome, undo?: () => Promise<void>): void {
-  if (changed.length > 0 || failed.length === 0) {
-    const rest = skipped.length > 0 ? `, ${skipped.length} left as they were` : '';
-    const text = changed.length === 0 ? `Nothing to do${rest}` : `${verb} ${named(changed)}${rest}`;
-    toast(text, undo && changed.length > 0 ? { action: { label: 'Undo', run: () => { undo().catch(toastError); } } } : {});
-  }
-  const [first, ...others] = failed;
-  if (first) toastError(new Error(`${first.id}: ${first.message}${others.length > 0 ? ` (and ${others.length} more)` : ''}`));
+function report(verb: string, changed: readonly string[], undo?: () => Promise<void>): void {
+  if (changed.length === 0) toast('They were so already: nothing has changed.');
+  else toast(`${verb} ${named(changed)}`, undo ? { action: { label: 'Undo', run: () => { undo().catch(toastError); } } } : {});
 }
 
 const DEADLINES = [
@@ -123,8 +107,9 @@ export function DrainDialog({ workers: asked, onClose, onDone }: { workers: read
   const deadline = useSignal('');
   const other = useSignal('');
   const isSure = useSignal(false);
-  const done = useSignal(0);
-  const abort = useRef<AbortController | null>(null);
+  const { data, error } = useQuery(Plan, { filter: { ids: workers.map(({ id }) => id) } }, { atMostEvery: 3_000 });
+  const plan = data.value?.evacuationPlan;
+  const isShort = plan !== undefined && !plan.fits;
   const stake = useMemo(() => {
     const taking = workers.filter(({ status }) => status === 'ACTIVE');
     const sum = (of: (worker: Worker) => number): number => taking.reduce((total, worker) => total + of(worker), 0);
@@ -141,20 +126,17 @@ export function DrainDialog({ workers: asked, onClose, onDone }: { workers: read
 
   async function confirm(): Promise<void> {
     const ids = workers.map(({ id }) => id);
-    const controller = abort.current = new AbortController();
-    const outcome = await drainWorkers(ids, { reason: reason.peek().trim(), deadline: time }, (count) => { done.value = count; }, controller.signal);
-    abort.current = null;
-    if (outcome.changed.length === 0 && outcome.failed.length > 0) throw new Error(outcome.failed[0]!.message);
-    report('Draining', outcome, async () => report('Activated', await activateWorkers(outcome.changed, 'drain undone')));
+    const changed = await drainWorkers(ids, { reason: reason.peek().trim(), deadline: time, allowShortfall: isShort && isSure.peek() });
+    report('Draining', changed, async () => report('Activated', await activateWorkers(changed, 'drain undone')));
     onDone?.();
   }
   return (
     <Confirm
       title={title}
       action={workers.length === 1 ? 'Drain' : `Drain ${count(workers.length)}`}
-      disabled={workers.length === 0 || !isTimeRight || (isMuch && !isSure.value) || !isConnected.value}
+      disabled={workers.length === 0 || !isTimeRight || ((isMuch || isShort) && !isSure.value) || !isConnected.value}
       onConfirm={confirm}
-      onClose={() => { if (abort.current) abort.current.abort(); else onClose(); }}
+      onClose={onClose}
     >
       <p class="muted">
         {workers.length > 1 && `${stake.zones.slice(0, 4).map(([zone, amount]) => `${amount} in ${zone}`).join(', ')}${stake.zones.length > 4 ? ` and ${stake.zones.length - 4} other zones` : ''}. `}
@@ -166,6 +148,7 @@ export function DrainDialog({ workers: asked, onClose, onDone }: { workers: read
           ? 'No capacity is lost: none of them takes VMs now.'
           : `At stake: ${plural(stake.cores, 'free core')}, ${memory(stake.memory)} and ${plural(stake.slots, 'VM slot')} that are placeable now, ${percent(lost)} of what there is.`}
       </p>
+      {workers.length > 0 && <PlanNotice plan={plan} problem={error.value?.message} />}
       {asked.length > workers.length && <p class="small muted">{plural(asked.length - workers.length, 'of them drains already', 'of them drain already')} and {asked.length - workers.length === 1 ? 'stays as it is' : 'stay as they are'}.</p>}
       <label class="field">
         <span>Reason, which others see</span>
@@ -183,18 +166,41 @@ export function DrainDialog({ workers: asked, onClose, onDone }: { workers: read
           <input value={other.value} required onInput={(event) => { other.value = event.currentTarget.value; }} aria-invalid={other.value !== '' && !isTimeRight} />
         </label>
       )}
-      {isMuch && (
+      {(isMuch || isShort) && (
         <label class="row">
           <input type="checkbox" checked={isSure.value} onChange={(event) => { isSure.value = event.currentTarget.checked; }} />
-          Yes, take {percent(lost)} of the placeable capacity out
+          {isShort
+            ? `Yes, drain although ${plural(plan.totalStranded, 'VM')} ${plan.totalStranded === 1 ? 'fits' : 'fit'} nowhere else`
+            : `Yes, take ${percent(lost)} of the placeable capacity out`}
         </label>
       )}
-      {abort.current !== null && workers.length > 1 && (
-        <p class="row" role="status">
-          <span class="grow bar"><i style={{ width: `${share(done.value, workers.length)}%` }} /></span>
-          {done.value} of {workers.length}
-        </p>
-      )}
     </Confirm>
+  );
+}
+
+/** Why workers refuse a VM, after the number of workers. */
+const REASONS: Partial<Record<string, string>> = {
+  EXCLUDED: 'are to be emptied, too', CPU_CORES: 'lack cores', MEMORY: 'lack memory', DISK: 'lack disk', VM_SLOTS: 'lack slots',
+  OFFLINE: 'are offline', DRAINING: 'drain', NO_INVENTORY: 'have told no inventory',
+};
+
+/** Whether the VMs there fit elsewhere, and which do not, and why. */
+function PlanNotice({ plan, problem }: { plan: PlanResult | undefined; problem: string | undefined }) {
+  if (!plan) return <p class="notice">{problem ?? 'Looking where the VMs could go …'}</p>;
+  if (plan.vms === 0) return null;
+  const others = plan.vmsOfOtherDrains > 0 ? ` ${plural(plan.vmsOfOtherDrains, 'VM')} of other drains ${plan.vmsOfOtherDrains === 1 ? 'is' : 'are'} given room first.` : '';
+  const unsized = plan.unsizedVms > 0 ? ` The size of ${plural(plan.unsizedVms, 'VM')} is not known: there may be less room.` : '';
+  if (plan.fits) return <p class="notice good">{plan.vms === 1 ? 'The VM fits' : `All ${count(plan.vms)} VMs fit`} on other workers.{others}{unsized}</p>;
+  return (
+    <div class="notice bad">
+      <p>{count(plan.totalStranded)} of {plural(plan.vms, 'VM')} {plan.totalStranded === 1 ? 'fits' : 'fit'} nowhere else.{others}{unsized}</p>
+      <ul>
+        {plan.stranded.map(({ vmId, workerId, vcpus, memoryMb, refusalsByReason }) => (
+          <li key={`${workerId} ${vmId}`} class="small break">
+            {vmId} on {workerId}, {vcpus} vCPU · {memory(memoryMb)}: {refusalsByReason.slice(0, 3).map(({ reason, workers }) => `${count(workers)} ${REASONS[reason] ?? reason.toLowerCase()}`).join('; ')}
+          </li>
+        ))}
+      </ul>
+    </div>
   );
 }
