@@ -305,7 +305,7 @@ function Blockers({ drain: { blockers } }: { drain: Drain }) {
   if (blockers.length === 0) return null;
   const one = ({ kind, vmId, since, message }: Drain['blockers'][number]) => (
     <li key={`${kind} ${vmId}`} class={kind === 'WORKER_OFFLINE' || kind === 'POLICY_HOOK_FAILED' ? 'bad' : ''}>
-      <span class="break">{message}</span>{since && <>{' '}<span class="faint nowrap">· for <Since at={since} /></span></>}
+      <span class="break">{message}</span>{since && <span class="faint">{'\u00a0· '}<span class="nowrap">for <Since at={since} /></span></span>}
     </li>
   );
   return (
@@ -350,8 +350,8 @@ function History({ filter }: { filter: DrainFilter }) {
   if (!answer) return null;
   return (
     <Card
-      title={`Ended: the last drain of ${plural(answer.totalCount, 'worker')}`}
-      aside={answer.totalCount > rows.length ? <span class="muted">{count(rows.length)} shown</span> : <span class="muted">earlier ones are on each worker’s page</span>}
+      title={rows.length === 0 ? 'Drains that have ended' : `Drains that have ended: the last one of ${plural(answer.totalCount, 'worker')}`}
+      aside={rows.length === 0 ? undefined : answer.totalCount > rows.length ? <span class="muted">{count(rows.length)} shown</span> : <span class="muted">earlier ones are on each worker’s page</span>}
       flush
       class="with-head history"
     >

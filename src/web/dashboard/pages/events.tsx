@@ -52,6 +52,8 @@ const MORE_ROWS = 200;
 const MOST_ROWS = 4_000;
 /** Rows that words are looked for in before somebody has to ask for more. */
 const LOOK_THROUGH = 3_000;
+/** For so long, in milliseconds, events are gathered before they are shown: thousands a second are read by nobody. */
+const GATHER_MS = 120;
 /** Bars of the picture of the last events. */
 const BARS = 60;
 
@@ -105,7 +107,7 @@ function useLog({ filter, since, until }: EventSearch, isHeld: () => boolean) {
           last = event.cursor;
           if (event.kind === 'RESYNC') void begin();
           if (event.kind === 'RESYNC' || event.kind === 'SYNCED') return;
-          if (news.length === 0) (document.hidden ? (run: () => void) => setTimeout(run, 200) : requestAnimationFrame)(deliver);
+          if (news.length === 0) setTimeout(deliver, GATHER_MS);
           news.push(event);
         });
       } catch (reason) {
