@@ -210,7 +210,7 @@ export default function Events() {
           <h1 class="grow">{q ? 'Events that match' : 'What happened'}</h1>
           <ColumnMenu columns={columns} />
         </div>
-        <p aria-live="off">{all === null ? 'Reading …' : `${search.words.length > 0 ? `${count(rows.length)} of ${count(all.length)} that were read` : `${count(rows.length)} read`}, newest first, ${search.until === null ? 'followed live' : 'up to a time that is over'}${log.hasOlder.value ? '; older ones come as you scroll' : '; that is all that is kept'}`}</p>
+        <p aria-live="off">{all === null ? 'Reading …' : all.length === 0 ? 'Nothing so far; what happens appears by itself' : `${search.words.length > 0 ? `${count(rows.length)} of ${count(all.length)} that were read` : `${count(rows.length)} read`}, newest first, ${search.until === null ? 'followed live' : 'up to a time that is over'}${log.hasOlder.value ? '; older ones come as you scroll' : '; that is all that is kept'}`}</p>
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
         {log.error.value && <p class="bad" role="status">{log.error.value} What is shown may be old.</p>}
       </header>
