@@ -270,7 +270,7 @@ function Zones({ answer, question, isCurrent, hasZoneless }: { answer: Answer | 
       <div class="scroll-x" tabIndex={0} role="region" aria-label="By zone">
         <table class={`plain-table${isCurrent ? '' : ' waits'}`}>
           <thead>
-            <tr><th>Zone</th><th class="right">VMs that fit</th><th aria-hidden="true" class="bar-cell" /><th class="right">on workers</th><th class="right wide-only">Cores free</th><th class="right wide-only">Memory free</th><th class="right wide-only">Slots free</th><th class="right screen-only">VMs there</th><th /></tr>
+            <tr><th>Zone</th><th class="right">VMs that fit</th><th aria-hidden="true" class="bar-cell" /><th class="right">on workers</th><th class="right wide-only">Cores free</th><th class="right wide-only">Memory free</th><th class="right wide-only">Slots free</th><th class="right screen-only">VMs there</th><th><span class="visually-hidden">What if it is lost</span></th></tr>
           </thead>
           <tbody>
             {rows.map((zone) => {
@@ -288,7 +288,7 @@ function Zones({ answer, question, isCurrent, hasZoneless }: { answer: Answer | 
                   <td class="right wide-only">{zone.isNone ? '' : count(zone.schedulableVmSlots)}</td>
                   <td class="right screen-only">{zone.isNone ? '' : <a href={href('vms', { q: `zone:${zone.name}` })}>{count(zone.vmCount)}</a>}</td>
                   <td class="right">
-                    <a class="button small" aria-pressed={isLost} href={href('capacity', { ...Object.fromEntries(place.value.query), without: toggledZone(question.withoutZones, zone.name) || null })} aria-label={isLost ? `Take ${zoneName(zone.name)} as there again` : `What if ${zoneName(zone.name)} is lost?`}>
+                    <a class="button small" aria-current={isLost ? 'true' : undefined} href={href('capacity', { ...Object.fromEntries(place.value.query), without: toggledZone(question.withoutZones, zone.name) || null })} aria-label={isLost ? `Not lost: ${zoneName(zone.name)}` : `What if lost? ${zoneName(zone.name)}`}>
                       {isLost ? 'Not lost' : 'What if lost?'}
                     </a>
                   </td>
