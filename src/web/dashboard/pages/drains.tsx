@@ -2,6 +2,7 @@
 
 import { useSignal } from '@preact/signals';
 import { useEffect, useMemo, useRef } from 'preact/hooks';
+import { stats } from '../api/cluster';
 import { ask } from '../api/http';
 import { resyncs, type ClusterEvent } from '../api/events';
 import { follow, isConnected, reconnections } from '../api/live';
@@ -9,6 +10,7 @@ import { fragment, operation, type FragmentType } from '../api/operation';
 import { useQuery } from '../api/query';
 import type { DrainFilter } from '../api/generated';
 import { Card } from '../components/card';
+import { Code } from '../components/copy';
 import { activateWithUndo } from '../components/drain';
 import { Empty } from '../components/empty';
 import { Status } from '../components/status';
@@ -181,7 +183,7 @@ function headline(drains: readonly Drain[]): string {
 
 /** What is still there, and what is due next. */
 function next(drains: readonly Drain[]): preact.ComponentChildren {
-  if (drains.length === 0) return 'Every worker that is heard takes new VMs.';
+  if (drains.length === 0) return stats.value?.totalWorkers === 0 ? 'No worker has joined yet.' : 'Every worker that is heard takes new VMs.';
   const left = drains.reduce((sum, { remainingVms }) => sum + (remainingVms ?? 0), 0);
   const due = drains.find(({ state, deadlineAt, safeToPowerOff }) => state === 'DRAINING' && deadlineAt && !safeToPowerOff);
   return <>{left === 0 ? 'No VM is left on them' : `${plural(left, 'VM')} ${left === 1 ? 'is' : 'are'} left on them`}{due?.deadlineAt && <>; the next deadline is that of {due.workerId}, <Time at={due.deadlineAt} /></>}.</>;
@@ -204,12 +206,13 @@ function Nothing({ q }: { q: string }) {
               host can be powered off. Give it a note and a deadline; nothing is stopped when that passes, it is only announced.
             </p>
             {mayOperate.value && (
-              <p>
-                <a class="button primary" href={href('workers')}>Choose workers</a>{' '}
+              <div class="row wrap">
+                <a class="button primary" href={href('workers')}>Choose workers</a>
                 <span class="small faint">with <kbd class="key">x</kbd>, then <kbd class="key">d</kbd></span>
-              </p>
+              </div>
             )}
-            <p class="small faint">From a terminal: <code>aetherium drain WORKER --reason "new disks" --deadline 2h</code></p>
+            <p class="small faint">Or from a terminal:</p>
+            <Code>{'aetherium drain WORKER --reason "new disks" --deadline 2h'}</Code>
           </Empty>
         )}
     </Card>
@@ -305,7 +308,7 @@ function Blockers({ drain: { blockers } }: { drain: Drain }) {
   if (blockers.length === 0) return null;
   const one = ({ kind, vmId, since, message }: Drain['blockers'][number]) => (
     <li key={`${kind} ${vmId}`} class={kind === 'WORKER_OFFLINE' || kind === 'POLICY_HOOK_FAILED' ? 'bad' : ''}>
-      <span class="break">{message}</span>{since && <>{' '}<span class="faint nowrap">· for <Since at={since} /></span></>}
+      <span class="break">{message}</span>{since && <span class="faint">{'\u00a0· '}<span class="nowrap">for <Since at={since} /></span></span>}
     </li>
   );
   return (
@@ -350,8 +353,8 @@ function History({ filter }: { filter: DrainFilter }) {
   if (!answer) return null;
   return (
     <Card
-      title={`Ended: the last drain of ${plural(answer.totalCount, 'worker')}`}
-      aside={answer.totalCount > rows.length ? <span class="muted">{count(rows.length)} shown</span> : <span class="muted">earlier ones are on each worker’s page</span>}
+      title={rows.length === 0 ? 'Drains that have ended' : `Drains that have ended: the last one of ${plural(answer.totalCount, 'worker')}`}
+      aside={rows.length === 0 ? undefined : answer.totalCount > rows.length ? <span class="muted">{count(rows.length)} shown</span> : <span class="muted">earlier ones are on each worker’s page</span>}
       flush
       class="with-head history"
     >

@@ -52,6 +52,8 @@ const MORE_ROWS = 200;
 const MOST_ROWS = 4_000;
 /** Rows that words are looked for in before somebody has to ask for more. */
 const LOOK_THROUGH = 3_000;
+/** For so long, in milliseconds, events are gathered before they are shown: thousands a second are read by nobody. */
+const GATHER_MS = 120;
 /** Bars of the picture of the last events. */
 const BARS = 60;
 
@@ -105,7 +107,7 @@ function useLog({ filter, since, until }: EventSearch, isHeld: () => boolean) {
           last = event.cursor;
           if (event.kind === 'RESYNC') void begin();
           if (event.kind === 'RESYNC' || event.kind === 'SYNCED') return;
-          if (news.length === 0) (document.hidden ? (run: () => void) => setTimeout(run, 200) : requestAnimationFrame)(deliver);
+          if (news.length === 0) setTimeout(deliver, GATHER_MS);
           news.push(event);
         });
       } catch (reason) {
@@ -208,7 +210,7 @@ export default function Events() {
           <h1 class="grow">{q ? 'Events that match' : 'What happened'}</h1>
           <ColumnMenu columns={columns} />
         </div>
-        <p aria-live="off">{all === null ? 'Reading …' : `${search.words.length > 0 ? `${count(rows.length)} of ${count(all.length)} that were read` : `${count(rows.length)} read`}, newest first, ${search.until === null ? 'followed live' : 'up to a time that is over'}${log.hasOlder.value ? '; older ones come as you scroll' : '; that is all that is kept'}`}</p>
+        <p aria-live="off">{all === null ? 'Reading …' : all.length === 0 ? 'Nothing so far; what happens appears by itself' : `${search.words.length > 0 ? `${count(rows.length)} of ${count(all.length)} that were read` : `${count(rows.length)} read`}, newest first, ${search.until === null ? 'followed live' : 'up to a time that is over'}${log.hasOlder.value ? '; older ones come as you scroll' : '; that is all that is kept'}`}</p>
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
         {log.error.value && <p class="bad" role="status">{log.error.value} What is shown may be old.</p>}
       </header>

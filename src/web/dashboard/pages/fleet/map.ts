@@ -9,6 +9,8 @@ import { hatching, paint, palette, type Look, type Sheet } from './paint';
 
 /** How long cells that come and go wait before the groups are made anew, in milliseconds. */
 const REGROUP_MS = 250;
+/** How often figures are made of all cells at most, in milliseconds. */
+const SUM_MS = 500;
 
 const NOTHING: Arrangement = { columns: 1, perRow: 1, pitchX: 20, pitchY: 20, gap: 3, isTile: false };
 
@@ -33,6 +35,9 @@ export class HeatMap {
   #regroupedAt = 0;
   #summedAt = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #sumTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Whether cells have changed since the figures were made. */
+  #hasNews = false;
   #ended = false;
 
   constructor(words: Look['words']) {
@@ -49,6 +54,7 @@ export class HeatMap {
 
   /** What is known of workers now. `isBeat` says that a change of `lastSeen` is a heartbeat that has just come. */
   put(rows: readonly CellFacts[], isBeat: boolean): void {
+    this.#hasNews = true;
     const pulses = isBeat && !reducedMotion.matches && !document.hidden;
     for (const row of rows) {
       const known = this.#cells.get(row.id);
@@ -77,12 +83,13 @@ export class HeatMap {
     const cell = this.#cells.get(id);
     if (!cell || cell.status === 'OFFLINE') return;
     cell.status = 'OFFLINE';
+    this.#hasNews = true;
     this.#dirty.add(cell);
     this.#soon();
   }
 
   remove(id: string): void {
-    if (this.#cells.delete(id)) this.#isOtherwise = true;
+    if (this.#cells.delete(id)) this.#isOtherwise = this.#hasNews = true;
     this.#soon();
   }
 
@@ -175,6 +182,7 @@ export class HeatMap {
     this.#ended = true;
     cancelAnimationFrame(this.#frame);
     clearTimeout(this.#timer);
+    clearTimeout(this.#sumTimer);
   }
 
   #soon(): void {
@@ -192,11 +200,16 @@ export class HeatMap {
       else this.#timer ??= setTimeout(() => { this.#timer = undefined; this.#soon(); }, wait);
     }
     this.#paint(Math.max(time, performance.now()));
-    if (time - this.#summedAt > 500) {
+    const rest = this.#summedAt + SUM_MS - time;
+    if (rest <= 0) {
       this.#summedAt = time;
       this.sums.value = sumsOf(this.#cells.values());
       this.figures.value += 1;
+    } else if (this.#hasNews) {
+      // What came last is counted, too, although nothing follows it.
+      this.#sumTimer ??= setTimeout(() => { this.#sumTimer = undefined; this.#soon(); }, rest + 1);
     }
+    this.#hasNews = rest > 0 && this.#hasNews;
     if (this.#pulsing.size > 0) this.#soon();
   }
 
