@@ -324,7 +324,7 @@ function columnsOf(shown: Shown, names: ReadonlyMap<string, string>, own: { id: 
     { key: 'by', title: 'By', width: 'minmax(90px, 0.8fr)', cell: ({ createdBy }) => (createdBy ? <span title={createdBy}>{names.get(createdBy) ?? createdBy}</span> : <span class="faint" title="With a command where the database is">at the database</span>) },
     { key: 'id', title: 'Id', width: '120px', cell: ({ id }) => <span class="mono">{id}</span> },
     {
-      key: 'act', title: '', width: '76px', right: true, phone: 'end',
+      key: 'act', title: 'Action', width: '76px', right: true, phone: 'end',
       cell: (token) => (token.state === 'LIVE'
         ? <button type="button" class="button small" aria-label={`Revoke ${token.name}`} onClick={() => { revoking.value = token; }}>Revoke</button>
         : null),

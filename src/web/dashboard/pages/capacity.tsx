@@ -239,7 +239,7 @@ function Figures({ answer, question, isCurrent }: { answer: Answer | undefined; 
         <div class="card lost">
           <dt class="break">fit if {lost} {question.withoutZones.length + question.withoutWorkers.length > 1 ? 'are' : 'is'} lost</dt>
           <dd>{then ? count(then.vms) : '–'} {change < 0 && <span class="small warn">{count(change).replace('-', '−')}</span>}</dd>
-          <a class="small" href={href('capacity', { ...Object.fromEntries(place.value.query), without: null, lost: null })}>Take nothing as lost</a>
+          <dd class="plain"><a href={href('capacity', { ...Object.fromEntries(place.value.query), without: null, lost: null })}>Take nothing as lost</a></dd>
         </div>
       )}
       <div class="card">
@@ -270,7 +270,7 @@ function Zones({ answer, question, isCurrent, hasZoneless }: { answer: Answer | 
       <div class="scroll-x" tabIndex={0} role="region" aria-label="By zone">
         <table class={`plain-table${isCurrent ? '' : ' waits'}`}>
           <thead>
-            <tr><th>Zone</th><th class="right">VMs that fit</th><th aria-hidden="true" class="bar-cell" /><th class="right">on workers</th><th class="right wide-only">Cores free</th><th class="right wide-only">Memory free</th><th class="right wide-only">Slots free</th><th class="right screen-only">VMs there</th><th /></tr>
+            <tr><th>Zone</th><th class="right">VMs that fit</th><th aria-hidden="true" class="bar-cell" /><th class="right">on workers</th><th class="right wide-only">Cores free</th><th class="right wide-only">Memory free</th><th class="right wide-only">Slots free</th><th class="right screen-only">VMs there</th><th><span class="visually-hidden">What if it is lost</span></th></tr>
           </thead>
           <tbody>
             {rows.map((zone) => {
@@ -288,8 +288,8 @@ function Zones({ answer, question, isCurrent, hasZoneless }: { answer: Answer | 
                   <td class="right wide-only">{zone.isNone ? '' : count(zone.schedulableVmSlots)}</td>
                   <td class="right screen-only">{zone.isNone ? '' : <a href={href('vms', { q: `zone:${zone.name}` })}>{count(zone.vmCount)}</a>}</td>
                   <td class="right">
-                    <a class="button small" aria-pressed={isLost} href={href('capacity', { ...Object.fromEntries(place.value.query), without: toggledZone(question.withoutZones, zone.name) || null })} aria-label={isLost ? `Take ${zoneName(zone.name)} as there again` : `What if ${zoneName(zone.name)} is lost?`}>
-                      {isLost ? 'Not lost' : 'What if lost?'}
+                    <a class="button small" href={href('capacity', { ...Object.fromEntries(place.value.query), without: toggledZone(question.withoutZones, zone.name) || null })}>
+                      {isLost ? 'Not lost' : 'What if lost?'}<span class="visually-hidden">: {zoneName(zone.name)}</span>
                     </a>
                   </td>
                 </tr>
