@@ -8,11 +8,11 @@ export function count(value: number): string {
   return whole.format(value);
 }
 
-/** `63 %`, and `<1 %` for what is not nothing. */
+/** `63 %`, and `<1 %` for what is not nothing; the sign stays on the line of its figure. */
 export function percent(share: number): string {
   if (!Number.isFinite(share)) return '–';
-  if (share > 0 && share < 1) return '<1 %';
-  return `${Math.round(share)} %`;
+  if (share > 0 && share < 1) return '<1\u00a0%';
+  return `${Math.round(share)}\u00a0%`;
 }
 
 /** Of a whole, in percent; 0 of nothing. */

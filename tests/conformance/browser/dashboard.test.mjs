@@ -81,7 +81,7 @@ describe('dashboard', () => {
     try {
       const admin = server.token('create', '--role', 'admin', '--name', 'alice');
       await eventually('the server asks for a token', async () => (await fetch(`${server.url}/api/v1/workers`)).status === 401);
-      const fleet = new Fleet(server.url, server.token('create', '--role', 'worker', '--name', 'rack 1'));
+      const fleet = new Fleet(server.url, server.token('create', '--role', 'worker', '--max-workers', '5', '--name', 'rack 1'));
       const link = server.token('sign-in', '--role', 'admin', '--name', 'bob', '--server', server.url);
       const id = new URL(link).hash.slice('#code=aec_'.length).slice(0, 12);
       const operator = new Fleet(server.url, admin);
@@ -215,7 +215,9 @@ describe('dashboard', () => {
       }
       await visit.page.waitForSelector('html[data-live=live]');
       await visit.sees(/round 5/);
-      const rows = await visit.page.$$eval('main li, main [role=row], main tr', (all) => all.map((row) => row.textContent));
+      const cursors = await visit.page.$$eval('main [data-cursor]', (all) => all.map((row) => row.dataset.cursor));
+      assert(cursors.length >= 10 && new Set(cursors).size === cursors.length, `an event is there twice: ${cursors}`);
+      const rows = await visit.page.$$eval('main [data-cursor]', (all) => all.map((row) => row.textContent));
       for (let round = 1; round <= 5; round += 1) {
         const told = rows.filter((row) => row.includes(`round ${round}`));
         assert.equal(told.length, 1, `round ${round}: ${told.join(' | ')}`);
@@ -320,6 +322,7 @@ const SAID = {
     new RegExp(`draining\\s*${written(draining)}\\b`),
     new RegExp(`offline\\s*${written(offline)}\\b`),
   ],
+  health: () => [],
 };
 
 /** Holds what a page says against REST, until they agree: a page follows within a second or two. */
@@ -329,7 +332,10 @@ async function numbersAreThoseOfRest(visit, fleet, page) {
     const text = await visit.page.$eval('main', (main) => main.innerText);
     const stats = await fleet.get('/cluster/stats');
     missing = SAID[page](stats).filter((what) => !what.test(text)).map((what) => `${what} in ${text.slice(0, 600)}`);
-    return missing.length === 0;
+    // Figures that say by which name REST has them.
+    const figures = await visit.page.$$eval('main [data-stat]', (all) => all.map((one) => [one.dataset.stat, Number(one.textContent.replaceAll(/[^\d]/g, ''))]));
+    missing.push(...figures.filter(([name, value]) => stats[name] !== value).map(([name, value]) => `${name}: ${value}, not ${stats[name]}`));
+    return missing.length === 0 && (page !== 'health' || figures.length > 0);
   }).catch((error) => { throw new Error(`${error.message}: ${missing.join('; ')}`); });
 }
 

@@ -91,7 +91,11 @@ export class Visit {
     page.on('pageerror', (error) => complain(`exception: ${error.message}`));
     // Chromium calls an answer without content aborted, although the page has it.
     const isWithoutContent = (request) => request.response()?.status() === 204;
-    page.on('requestfailed', (request) => isWithoutContent(request) || complain(`failed: ${request.url()} ${request.failure()?.errorText}`));
+    // A page that does not want an answer any more, since another question has taken its place, calls its request off.
+    const isCalledOff = (request) => request.resourceType() === 'fetch' && request.failure()?.errorText === 'net::ERR_ABORTED';
+    page.on('requestfailed', (request) => {
+      if (!isWithoutContent(request) && !isCalledOff(request)) complain(`failed: ${request.url()} ${request.failure()?.errorText}`);
+    });
     const isForTheServer = (url) => ['blob:', 'data:'].includes(new URL(url).protocol) || new URL(url).host === host;
     const look = (url) => isForTheServer(url) || complain(`another host: ${url}`);
     page.on('request', (request) => look(request.url()));

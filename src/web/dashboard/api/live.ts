@@ -111,7 +111,8 @@ function waitForNextAttempt(retries: number): Promise<void> {
 isIn.subscribe((isIn) => {
   if (isIn) client ??= connect();
   else {
-    void client?.dispose();
+    // It waits for a connection that is being made, and fails with it.
+    Promise.resolve(client?.dispose()).catch(() => {});
     client = null;
     isConnected.value = false;
   }

@@ -9,7 +9,7 @@ export function CopyButton({ text, label = 'Copy', class: more = '' }: { text: s
   const [isCopied, setCopied] = useState(false);
   async function copy(): Promise<void> {
     try {
-      await navigator.clipboard.writeText(text);
+      await copyText(text);
       setCopied(true);
       setTimeout(() => setCopied(false), 1_500);
     } catch {
@@ -86,7 +86,7 @@ function CopyItem({ name, text }: { name: string; text: string }) {
   const [isCopied, setCopied] = useState(false);
   async function copy(): Promise<void> {
     try {
-      await navigator.clipboard.writeText(text);
+      await copyText(text);
       setCopied(true);
       setTimeout(() => setCopied(false), 1_500);
     } catch {
@@ -94,6 +94,23 @@ function CopyItem({ name, text }: { name: string; text: string }) {
     }
   }
   return <button type="button" onClick={copy} title={text}>{isCopied ? 'Copied' : name}</button>;
+}
+
+/** Puts a text on the clipboard. Over plain HTTP from another machine browsers have no clipboard but the old command. */
+async function copyText(text: string): Promise<void> {
+  if (window.isSecureContext && navigator.clipboard) return navigator.clipboard.writeText(text);
+  const field = document.createElement('textarea');
+  field.value = text;
+  field.className = 'visually-hidden';
+  field.setAttribute('aria-hidden', 'true');
+  const focused = document.activeElement as HTMLElement | null;
+  // Nothing outside of a modal dialog can be selected.
+  (document.querySelector('dialog[open]') ?? document.body).append(field);
+  field.select();
+  const isCopied = document.execCommand('copy');
+  field.remove();
+  focused?.focus();
+  if (!isCopied) throw new Error('not copied');
 }
 
 /** A text in single quotes for a shell. */

@@ -85,6 +85,7 @@ export function Shell({ page, children }: { page: Page | undefined; children: Co
 
 /** What the search of a page is about, where that is not workers. */
 const SEARCHES: Record<string, { label: string; example: string }> = {
+  vms: { label: 'Search VMs, such as status:failed zone:us-west-1a worker:rack-7', example: 'status:failed zone:us-west-1a worker:rack-7' },
   drains: { label: 'Search drains, such as zone:us-west-1a label.env=prod', example: 'zone:us-west-1a label.env=prod' },
   events: { label: 'Search events, such as kind:drain worker:w1 actor:operator since:2h', example: 'kind:drain worker:w1 actor:operator since:2h' },
 };

@@ -250,6 +250,7 @@ interface RowProps<Row> extends Pick<TableProps<Row>, 'columns' | 'id' | 'href' 
 
 function TableRow<Row>({ row, index, name, columns, id, href, selected, data, current, onPress, onSelect }: RowProps<Row>) {
   const key = id(row);
+  const isRange = useRef(false);
   const at = useSignal(index);
   at.value = index;
   const isCurrent = useComputed(() => current.value === at.value).value;
@@ -278,8 +279,13 @@ function TableRow<Row>({ row, index, name, columns, id, href, selected, data, cu
             tabIndex={-1}
             aria-label={`Select ${key}`}
             checked={isSelected}
-            onClick={(event) => { onPress(event.shiftKey); }}
-            onChange={(event) => onSelect(row, event.currentTarget.checked)}
+            onPointerDown={(event) => { isRange.current = event.shiftKey; }}
+            // By what is selected, and not by the box: it may have been drawn anew between the click and this.
+            onChange={() => {
+              if (!isRange.current) onSelect(row, !isSelected);
+              onPress(isRange.current);
+              isRange.current = false;
+            }}
           />
         </div>
       )}

@@ -104,7 +104,7 @@ function useStandingDrains(filter: DrainFilter) {
       try {
         for (let after: string | null = null, hasMore = true; hasMore;) {
           const { drains: page }: StandingResult =
-            await ask(StandingDrains, { first: PAGE, after, filter: { ...filter, states: ['DRAINING', 'OVERDUE', 'COMPLETE'] } }, abort.signal);
+            await ask(StandingDrains, { first: PAGE, after, filter: { ...filter, states: ['DRAINING', 'OVERDUE', 'COMPLETE'] } });
           if (abort.signal.aborted) return;
           for (const drain of page.nodes) { note(drain); found.set(drain.id, drain); }
           after = page.pageInfo.endCursor;
@@ -145,9 +145,9 @@ export default function Drains() {
       </header>
       {drains.value !== null && all.length === 0 && <Nothing q={q} />}
       {all.length > 0 && (
-        <div class="board">
+        <div class="drain-board">
           {stages.map(({ stage, title, meaning, drains }) => (
-            <section key={stage} class={`stage ${stage}${drains.length === 0 ? ' without' : ''}`} aria-labelledby={`stage-${stage}`}>
+            <section key={stage} class={`drain-stage ${stage}${drains.length === 0 ? ' without' : ''}`} aria-labelledby={`stage-${stage}`}>
               <header>
                 <h2 id={`stage-${stage}`}>{title} <span class="count">{count(drains.length)}</span></h2>
                 <p class="tiny faint">{meaning}</p>
@@ -305,11 +305,11 @@ function Blockers({ drain: { blockers } }: { drain: Drain }) {
   if (blockers.length === 0) return null;
   const one = ({ kind, vmId, since, message }: Drain['blockers'][number]) => (
     <li key={`${kind} ${vmId}`} class={kind === 'WORKER_OFFLINE' || kind === 'POLICY_HOOK_FAILED' ? 'bad' : ''}>
-      <span class="break">{message}</span>{since && <span class="faint nowrap"> · for <Since at={since} /></span>}
+      <span class="break">{message}</span>{since && <>{' '}<span class="faint nowrap">· for <Since at={since} /></span></>}
     </li>
   );
   return (
-    <div class="blockers">
+    <div class="drain-blockers">
       <p class="tiny faint">In the way</p>
       <ul>{blockers.slice(0, FIRST_BLOCKERS).map(one)}</ul>
       {blockers.length > FIRST_BLOCKERS && (
@@ -353,7 +353,7 @@ function History({ filter }: { filter: DrainFilter }) {
       title={`Ended: the last drain of ${plural(answer.totalCount, 'worker')}`}
       aside={answer.totalCount > rows.length ? <span class="muted">{count(rows.length)} shown</span> : <span class="muted">earlier ones are on each worker’s page</span>}
       flush
-      class="padded history"
+      class="with-head history"
     >
       {rows.length === 0
         ? <p class="muted none">None yet. A drain ends when its worker is activated.</p>

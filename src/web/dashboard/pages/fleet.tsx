@@ -98,7 +98,7 @@ function useFleet(map: HeatMap, filter: WorkerFilter, group: string) {
       try {
         for (let after: string | null = null, hasMore = true; hasMore;) {
           const { workersConnection: page }: { workersConnection: Awaited<ReturnType<typeof ask<PageResult, unknown>>>['workersConnection'] } =
-            await ask(FleetPage, { first: PAGE, after, filter, keys }, abort.signal);
+            await ask(FleetPage, { first: PAGE, after, filter, keys });
           if (abort.signal.aborted) return;
           if (after === null) map.expect(page.totalCount);
           map.put(page.nodes, false);
@@ -178,7 +178,7 @@ export default function Fleet() {
             <option value="none">nothing</option>
           </select>
         </label>
-        <div class="segments" role="radiogroup" aria-label="Colour by">
+        <div class="fleet-choice" role="radiogroup" aria-label="Colour by">
           {COLOURS.map(({ by: one, word, title }) => (
             <label key={one} title={title}>
               <input type="radio" name="colour" value={one} checked={one === by} onChange={() => setQuery({ colour: one === 'cpu' ? null : one }, { keep: true })} />
@@ -227,14 +227,12 @@ function useLabelKeys() {
   const isAllowed = isIn.value;
   useEffect(() => {
     if (!isAllowed) return;
-    const abort = new AbortController();
-    ask(FleetLabels, { first: LABELS_OF }, abort.signal).then(({ workersConnection: { totalCount, nodes } }) => {
+    ask(FleetLabels, { first: LABELS_OF }).then(({ workersConnection: { totalCount, nodes } }) => {
       const often = new Map<string, number>();
       for (const { labels } of nodes) for (const { key } of labels) often.set(key, (often.get(key) ?? 0) + 1);
       keys.value = [...often].sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0])).slice(0, MOST_KEYS).map(([key]) => key).sort();
       total.value = totalCount;
     }).catch(() => {});
-    return () => abort.abort();
   }, [anew, isAllowed]);
   // The first worker ends the page that says how one joins.
   useEffect(() => onEvents((events) => {
@@ -250,10 +248,10 @@ function Legend({ by }: { by: ColourBy }) {
     ? [`below ${AGE_LIMITS[0]} s`, ...AGE_LIMITS.map((limit) => `from ${length(limit * 1_000)}`)]
     : Array.from({ length: STEPS }, (_, step) => `from ${Math.ceil((step / STEPS) * 100)} %`);
   return (
-    <div class="legend" role="group" aria-label="What cells mean">
-      <span class="ramp">{from}<span class="steps">{names.map((name, step) => <i key={step} class={`step-${step}`} title={name} />)}</span>{to}</span>
-      <span><i class="key frame" />draining</span>
-      <span><i class="key silent" />silent</span>
+    <div class="fleet-legend" role="group" aria-label="What cells mean">
+      <span class="ramp">{from}<span class="fleet-steps">{names.map((name, step) => <i key={step} class={`step-${step}`} title={name} />)}</span>{to}</span>
+      <span><i class="mark frame" />draining</span>
+      <span><i class="mark silent" />silent</span>
     </div>
   );
 }
@@ -266,6 +264,8 @@ function Cells({ map, group: groupBy, by, current, q }: { map: HeatMap; group: s
   const arrangement = map.arrangement.value;
   const isShown = useSignal(false);
   const spoken = useSignal('');
+  // A finger shows the card first, and opens the worker with the second tap.
+  const isSecondTap = useRef(false);
 
   useLayoutEffect(() => {
     const element = box.current!;
@@ -332,7 +332,10 @@ function Cells({ map, group: groupBy, by, current, q }: { map: HeatMap; group: s
       aria-describedby="heat-help"
       style={{ '--heat-columns': String(arrangement.columns) }}
       onPointerMove={over}
-      onPointerDown={over}
+      onPointerDown={(event) => {
+        isSecondTap.current = event.target === link.current && isShown.peek();
+        over(event);
+      }}
       onPointerLeave={(event) => { if (event.pointerType === 'mouse' && document.activeElement !== link.current) isShown.value = false; }}
     >
       <p id="heat-help" class="visually-hidden">Arrow keys lead from worker to worker, Page Up and Page Down from group to group; Enter opens the worker. The table below says the same in figures.</p>
@@ -349,6 +352,9 @@ function Cells({ map, group: groupBy, by, current, q }: { map: HeatMap; group: s
           style={at ? { left: `${at.left}px`, top: `${at.top}px`, width: `${at.width}px`, height: `${at.height}px` } : { left: '0', top: '0', width: '1px', height: '1px' }}
           data-shown={isShown.value}
           onKeyDown={onKeyDown}
+          onClick={(event) => {
+            if ((event as unknown as PointerEvent).pointerType === 'touch' && !isSecondTap.current) event.preventDefault();
+          }}
           onFocus={() => { current.value ??= cell; isShown.value = true; }}
           onBlur={() => { isShown.value = false; }}
         />
@@ -417,11 +423,11 @@ function WorkerCard({ cell, at, box, figures }: { cell: Cell; at: { left: number
   const card = useRef<HTMLDivElement>(null);
   useEffect(() => {
     if (details.peek()?.id !== cell.id) details.value = null;
-    const abort = new AbortController();
+    let isWanted = true;
     const timer = setTimeout(() => {
-      ask(FleetWorker, { id: cell.id }, abort.signal).then(({ worker }) => { if (!abort.signal.aborted) details.value = worker; }).catch(() => {});
+      ask(FleetWorker, { id: cell.id }).then(({ worker }) => { if (isWanted) details.value = worker; }).catch(() => {});
     }, details.peek() ? 1_000 : REST_MS);
-    return () => { clearTimeout(timer); abort.abort(); };
+    return () => { clearTimeout(timer); isWanted = false; };
   }, [cell, figures >> 2]);
   useLayoutEffect(() => {
     // Beside the cell, wherever there is room on the screen.
@@ -474,9 +480,9 @@ function Summary({ map, group }: { map: HeatMap; group: string }) {
   const groups = map.groups.value;
   if (groups.length === 0) return null;
   return (
-    <Card title="In figures" flush class="padded">
-      <div class="scrolls" role="region" aria-label="Workers in figures" tabIndex={0}>
-      <table class="plain">
+    <Card title="In figures" flush class="with-head">
+      <div class="fleet-scroll" role="region" aria-label="Workers in figures" tabIndex={0}>
+      <table class="fleet-table">
         <caption class="visually-hidden">Workers by {labelKey(group) === null ? group : `label ${labelKey(group)}`}</caption>
         <thead>
           <tr>

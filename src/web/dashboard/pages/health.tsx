@@ -45,7 +45,7 @@ async function look(abort: AbortSignal): Promise<void> {
   const begun = performance.now();
   let sample: Sample;
   try {
-    const { health } = await ask(ServerHealth, {}, abort);
+    const { health } = await ask(ServerHealth, {});
     last.value = health;
     problem.value = '';
     sample = { at: Date.now(), took: performance.now() - begun, staleness: health.stalenessSeconds, bad: health.components.filter(({ status }) => status !== 'OK').map(({ name }) => name) };
@@ -72,12 +72,10 @@ export default function Health() {
     return () => { clearInterval(timer); abort.abort(); };
   }, [isAllowed]);
   useEffect(() => {
-    const abort = new AbortController();
-    fetch(at('api/v1/openapi.json'), { signal: abort.signal, headers: { accept: 'application/json' } })
+    fetch(at('api/v1/openapi.json'), { headers: { accept: 'application/json' } })
       .then((response) => (response.ok ? response.json() : Promise.reject(new Error())))
       .then((document: unknown) => { described.value = { version: versionOf(document), limits: limitsOf(document) }; })
       .catch(() => {});
-    return () => abort.abort();
     // Another server, or another version, may have come back.
   }, [isBack]);
 
@@ -101,7 +99,7 @@ export default function Health() {
         <div class="stack">
           <Card title="Parts of this server" aside={health && <span class="muted">{health.components.length - bad.length} of {health.components.length} work</span>}>
             {health
-              ? <ul class="list parts">{health.components.map(({ name, status }) => <Part key={name} name={name} isWell={status === 'OK'} isOld={isAway} />)}</ul>
+              ? <ul class="list health-parts">{health.components.map(({ name, status }) => <Part key={name} name={name} isWell={status === 'OK'} isOld={isAway} />)}</ul>
               : <p class="faint">{isAway ? 'Not known: the server does not answer.' : 'Reading …'}</p>}
           </Card>
           <Cluster />
@@ -151,7 +149,7 @@ function Answers() {
   const tone: Tone = state === 'live' ? 'good' : state === 'connecting' ? 'quiet' : state === 'reconnecting' ? 'warn' : 'bad';
   return (
     <Card title="Answers to this page" aside={<Status bare tone={tone}>{text}</Status>}>
-      <div class="gauges">
+      <div class="health-gauges">
         <div>
           <p class="health-figure">{latest?.took == null ? '–' : `${Math.max(1, Math.round(latest.took))} ms`}</p>
           <p class="small muted">until an answer, with the way to here{sorted.length > 4 ? `; ${Math.round(sorted[Math.floor(sorted.length * 0.95)] ?? 0)} ms for 95 of 100` : ''}</p>
@@ -209,7 +207,7 @@ function Cluster() {
   ];
   return (
     <Card title="What it knows of the cluster" aside={totals && <span class="muted">revision {count(totals.revision)}</span>}>
-      <ul class="knows">
+      <ul class="health-knows">
         {rows.map(([title, name, value, meaning]) => (
           <li key={name}><span class="health-figure" data-stat={value === undefined ? undefined : name}>{value === undefined ? '–' : count(value)}</span><span>{title}</span><span class="small faint">{meaning}</span></li>
         ))}
@@ -225,7 +223,7 @@ function Limits() {
   const shown = isOpen.value ? limits : limits.slice(0, 6);
   return (
     <Card title="What it allows at most" aside={<a class="small" href={at('docs')}>All of the API</a>}>
-      <table class="plain tight">
+      <table class="fleet-table tight">
         <caption class="visually-hidden">Limits of the API</caption>
         <tbody>{shown.map(({ what, most }) => <tr key={what}><th scope="row">{what}</th><td class="right">{most}</td></tr>)}</tbody>
       </table>

@@ -297,7 +297,7 @@ function ZonesCard() {
   if (data.value && zones.length === 0) return null;
   return (
     <Card title="Zones" aside={<a href={href('capacity')}>What if one is lost?</a>}>
-      <ul class="zones">
+      <ul class="zones" style={{ '--zones': String(Math.min(3, zones.length)) }}>
         {zones.slice(0, MOST_ZONES).map((zone) => {
           const allocated = share(zone.usedCpuCores, zone.cpuCores);
           // Cores that nothing holds and nothing can be placed on: they drain or are silent.

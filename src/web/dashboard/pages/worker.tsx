@@ -18,10 +18,11 @@ import { Empty } from '../components/empty';
 import { EventLine } from '../components/event';
 import { useLastEvents } from '../components/events';
 import { Sparkline } from '../components/sparkline';
-import { Status, WorkerStatusChip, type Tone } from '../components/status';
+import { Status, WorkerStatusChip } from '../components/status';
 import { Table, type Column } from '../components/table';
 import { Clock, Since, Time } from '../components/time';
 import { toast } from '../components/toast';
+import { VmStatusChip } from '../components/vm-status';
 import { actor, count, memory, percent, plural, share } from '../format';
 import { useKeys } from '../keyboard';
 import { go, href } from '../router';
@@ -260,11 +261,9 @@ const BLOCKERS: Record<NonNullable<Detail['current']>['blockers'][number]['kind'
   VMS_SET_ASIDE: 'VMs set aside', RESERVED: 'reserved', VM_RUNNING: 'VM', VM_STOPPING: 'VM stopping',
 };
 
-const VM_TONES: Record<Vm['status'], Tone> = { CREATED: 'quiet', STARTING: 'quiet', RUNNING: 'good', STOPPING: 'warn', STOPPED: 'quiet', FAILED: 'bad' };
-
 const vmColumns: readonly Column<Vm>[] = [
   { key: 'name', title: 'VM', width: 'minmax(120px, 1.4fr)', lead: true, phone: 'lead', cell: ({ name, duplicate }) => <>{name}{duplicate && <span class="tag" title="Another worker reports it, too">twice</span>}</> },
-  { key: 'status', title: 'Status', width: '104px', phone: 'side', cell: ({ status }) => <Status tone={VM_TONES[status]} bare>{status.toLowerCase()}</Status> },
+  { key: 'status', title: 'Status', width: '104px', phone: 'side', cell: ({ status }) => <VmStatusChip bare status={status} /> },
   { key: 'since', title: 'Since', width: '70px', right: true, phone: 'end', cell: ({ statusSince }) => <Since at={statusSince} /> },
   { key: 'vcpus', title: 'vCPUs', width: '56px', right: true, cell: ({ vcpus }) => (vcpus > 0 ? vcpus : <span class="faint" title="Its worker does not know">?</span>) },
   { key: 'memory', title: 'Memory', width: '80px', right: true, cell: ({ memoryMb }) => (memoryMb > 0 ? memory(memoryMb) : <span class="faint" title="Its worker does not know">?</span>) },
@@ -281,6 +280,7 @@ function Vms({ detail: { id, vmsConnection: { nodes, totalCount } } }: { detail:
         columns={vmColumns}
         rows={nodes}
         id={(vm) => vm.id}
+        href={(vm) => href('vms', vm.id)}
         maxRows={14}
         empty={<Empty title="No VM is here" />}
       />
