@@ -270,7 +270,7 @@ function Zones({ answer, question, isCurrent, hasZoneless }: { answer: Answer | 
       <div class="scroll-x" tabIndex={0} role="region" aria-label="By zone">
         <table class={`plain-table${isCurrent ? '' : ' waits'}`}>
           <thead>
-            <tr><th>Zone</th><th class="right">VMs that fit</th><th aria-hidden="true" class="bar-cell" /><th class="right">on workers</th><th class="right wide-only">Cores free</th><th class="right wide-only">Memory free</th><th class="right wide-only">Slots free</th><th class="right screen-only">VMs there</th><th><span class="visually-hidden">What if it is lost</span></th></tr>
+            <tr><th>Zone</th><th class="right">VMs that fit</th><th aria-hidden="true" class="bar-cell" /><th class="right screen-only">on workers</th><th class="right wide-only">Cores free</th><th class="right wide-only">Memory free</th><th class="right wide-only">Slots free</th><th class="right screen-only">VMs there</th><th><span class="visually-hidden">What if it is lost</span></th></tr>
           </thead>
           <tbody>
             {rows.map((zone) => {
@@ -279,10 +279,10 @@ function Zones({ answer, question, isCurrent, hasZoneless }: { answer: Answer | 
               const out = [zone.drainingWorkers > 0 && `${zone.drainingWorkers} draining`, zone.offlineWorkers > 0 && `${zone.offlineWorkers} silent`].filter(Boolean).join(', ');
               return (
                 <tr key={zone.name} class={isLost ? 'lost' : undefined}>
-                  <th scope="row">{zone.isNone ? <span class="muted">in no zone</span> : <a href={href('workers', { q: `zone:${/\s/.test(zone.name) ? `"${zone.name}"` : zone.name}` })}>{zone.name}</a>}{isLost && <span class="warn small"> lost, as it were</span>}</th>
+                  <th scope="row">{zone.isNone ? <span class="muted">in no zone</span> : <a href={href('workers', { q: `zone:${/\s/.test(zone.name) ? `"${zone.name}"` : zone.name}` })}>{zone.name}</a>}{isLost && <span class="warn small as-lost"> lost, as it were</span>}</th>
                   <td class="right strong">{count(fit?.vms ?? 0)}</td>
                   <td class="bar-cell" aria-hidden="true"><span class="bar"><i class={isLost ? 'hatched' : undefined} style={{ width: `${share(fit?.vms ?? 0, most)}%` }} /></span></td>
-                  <td class="right">{count(fit?.workers ?? 0)}{!zone.isNone && <span class="faint" title={out || undefined}> of {count(zone.workers)}</span>}</td>
+                  <td class="right screen-only">{count(fit?.workers ?? 0)}{!zone.isNone && <span class="faint" title={out || undefined}> of {count(zone.workers)}</span>}</td>
                   <td class="right wide-only">{zone.isNone ? '' : count(zone.schedulableCpuCores)}</td>
                   <td class="right wide-only">{zone.isNone ? '' : memory(zone.schedulableMemoryMb)}</td>
                   <td class="right wide-only">{zone.isNone ? '' : count(zone.schedulableVmSlots)}</td>
