@@ -326,4 +326,168 @@ describe('dashboard', () => {
       assert.deepEqual([0, 0.21, 42.5, 150].map(model.staleness), ['not at all', '210 ms', '42.5 s', '2 min 30 s']);
     });
   });
+
+  describe('search of VMs', () => {
+    let search;
+    before(async () => { search = await load('vm-search'); });
+
+    const cases = [
+      ['', {}],
+      ['status:failed zone:us-west-1a worker:rack-7', { statuses: ['FAILED'], zones: ['us-west-1a'], workerIds: ['rack-7'] }],
+      ['status:Stopped,failed', { statuses: ['STOPPED', 'FAILED'] }],
+      ['status:any', { statuses: ['CREATED', 'STARTING', 'RUNNING', 'STOPPING', 'STOPPED', 'FAILED'] }],
+      ['zone:none duplicate:yes', { hasZone: false, duplicate: true }],
+      ['duplicate:no id:a,b', { duplicate: false, ids: ['a', 'b'] }],
+      ['web 7', { search: 'web 7' }],
+      ['worker:"rack 7"', { workerIds: ['rack 7'] }],
+      ['status:', {}],
+    ];
+    for (const [text, filter] of cases) {
+      test(`“${text}”`, () => {
+        const found = search.vmSearch(text);
+        assert.deepEqual(found.filter, filter);
+        assert.deepEqual(found.problems, []);
+      });
+    }
+
+    test('what is not understood is said, and the rest holds', () => {
+      const { filter, problems } = search.vmSearch('status:lazy colour:red zone:a');
+      assert.deepEqual(filter, { zones: ['a'] });
+      assert.equal(problems.length, 2);
+    });
+
+    test('a facet counts what its other choices would show', () => {
+      const { withoutStatuses, withoutZones } = search.vmSearch('status:failed zone:a web');
+      assert.deepEqual(withoutStatuses, { zones: ['a'], search: 'web' });
+      assert.deepEqual(withoutZones, { statuses: ['FAILED'], search: 'web' });
+    });
+
+    test('what only says where is answered by the sums of workers', () => {
+      const isOnlyAboutPlace = (text) => search.isOnlyAboutPlace(search.vmSearch(text).filter);
+      assert.deepEqual(['', 'zone:a worker:w', 'status:running', 'web', 'duplicate:no'].map(isOnlyAboutPlace), [true, true, false, false, false]);
+    });
+  });
+
+  describe('map of VMs', () => {
+    let map;
+    before(async () => { map = await load('vm-map'); });
+
+    const worker = (id, zone, usedCpuCores, rest = {}) =>
+      ({ id, zone, status: 'ACTIVE', vmCount: usedCpuCores / 2, maxVms: 20, cpuCores: 16, usedCpuCores, memoryMb: 65_536, usedMemoryMb: usedCpuCores * 2_048, ...rest });
+
+    test('workers are summed by zone, the largest first, and those with nothing are left out', () => {
+      const zones = map.zonesOf([worker('w1', 'a', 4), worker('w2', 'b', 8), worker('w3', 'a', 6, { status: 'DRAINING' }), worker('w4', null, 0)], 'vcpu');
+      assert.deepEqual(zones.map(({ id, vcpu, vms }) => [id, vcpu, vms]), [['a', 10, 5], ['b', 8, 4]]);
+      assert.deepEqual(zones[0].items.map(({ id, share, state }) => [id, share, state]), [['w3', 0.375, 'draining'], ['w1', 0.25, 'usual']]);
+    });
+
+    test('areas are as large as what they stand for, and lie within the whole', () => {
+      const rects = map.layout(map.zonesOf([worker('w1', 'a', 12), worker('w2', 'a', 4)], 'vcpu'), 'vcpu', 400, 300);
+      const [w1, w2] = ['w1', 'w2'].map((id) => rects.find(({ item }) => item.id === id));
+      const ratio = (w1.width * w1.height) / (w2.width * w2.height);
+      assert.ok(ratio > 2.8 && ratio < 3.2, `${ratio}`);
+      for (const { x, y, width, height } of rects) assert.ok(x >= 0 && y >= 0 && x + width <= 400.01 && y + height <= 300.01);
+      assert.equal(map.rectAt(rects, w1.x + 1, w1.y + 1).item.id, 'w1');
+      assert.equal(map.rectAt(rects, -1, 5), undefined);
+      assert.deepEqual(map.layout([], 'vcpu', 0, 0), []);
+    });
+
+    test('arrow keys go to what lies beside, and stay where nothing does', () => {
+      const at = (id, x, y) => ({ item: { id }, x, y, width: 10, height: 10, depth: 1 });
+      const rects = [at('a', 0, 0), at('b', 20, 0), at('c', 0, 20), { ...at('inside', 21, 1), depth: 2 }];
+      const go = (from, direction) => map.beside(rects, rects[from], direction).item.id;
+      assert.deepEqual([go(0, 'right'), go(0, 'down'), go(0, 'left'), go(1, 'left'), go(2, 'up')], ['b', 'c', 'a', 'a', 'a']);
+    });
+
+    test('ten thousand workers are laid out without being noticed', () => {
+      const workers = Array.from({ length: 10_000 }, (_, index) => worker(`w${index}`, `zone-${index % 6}`, 2 + (index % 14)));
+      const begun = performance.now();
+      const rects = map.layout(map.zonesOf(workers, 'vcpu'), 'vcpu', 1_000, 600);
+      assert.equal(rects.length, 10_006);
+      assert.ok(performance.now() - begun < 1_000);
+    });
+
+    test('VMs that match a search are added to the sums of their workers, page by page', () => {
+      const sums = new Map();
+      map.addVms(sums, [{ workerId: 'w1', zone: 'a', vcpus: 2, memoryMb: 1_024 }, { workerId: null, zone: null, vcpus: 1, memoryMb: 512 }]);
+      map.addVms(sums, [{ workerId: 'w1', zone: 'a', vcpus: 4, memoryMb: 2_048 }]);
+      assert.deepEqual([...sums.values()].map(({ id, vmCount, usedCpuCores, usedMemoryMb }) => [id, vmCount, usedCpuCores, usedMemoryMb]), [['w1', 2, 6, 3_072], ['', 1, 1, 512]]);
+    });
+
+    test('the address says what is looked at', () => {
+      assert.deepEqual(['', 'zone:us west', 'zone:', 'worker:w1', 'elsewhere'].map(map.scopeOf),
+        [{ level: 'all' }, { level: 'zone', zone: 'us west' }, { level: 'zone', zone: '' }, { level: 'worker', id: 'w1' }, { level: 'all' }]);
+    });
+  });
+
+  describe('question of capacity', () => {
+    let capacity;
+    before(async () => { capacity = await load('capacity-question'); });
+    const ask = (text) => capacity.questionOf(new URLSearchParams(text));
+
+    test('an address without anything asks for ten VMs of 4 vCPU and 8 GiB', () => {
+      const question = ask('');
+      assert.deepEqual(capacity.capacityRequest(question, { isLoss: true }), { vcpus: 4, memoryMb: 8_192 });
+      assert.deepEqual(capacity.placementRequest(question), { vcpus: 4, memoryMb: 8_192, count: 10, strategy: 'SPREAD', distinct: 'NONE' });
+    });
+
+    test('an address says all of it, and what it says wrongly it does not say', () => {
+      const question = ask('vcpu=2&mem=512m&disk=20&n=3&zone=a,none&label=env=prod,gpu&cap=kvm&order=pack&apart=zone&without=b,none&lost=w1');
+      assert.deepEqual(capacity.placementRequest(question), {
+        vcpus: 2, memoryMb: 512, diskGb: 20, count: 3, zones: ['a', ''], labels: [{ key: 'env', value: 'prod' }, { key: 'gpu' }], capabilities: ['kvm'],
+        strategy: 'PACK', distinct: 'ZONE', withoutZones: ['b', ''], withoutWorkers: ['w1'],
+      });
+      assert.equal('withoutZones' in capacity.capacityRequest(question, { isLoss: false }), false);
+      assert.deepEqual(capacity.placementRequest(ask('vcpu=0&mem=much&n=1001')), capacity.placementRequest(ask('')));
+    });
+
+    test('memory is typed in GiB, or with its unit', () => {
+      assert.deepEqual(['8', '1.5', '512m', '2 GiB', '0', 'much', ''].map(capacity.typedMemory), [8_192, 1_536, 512, 2_048, null, null, null]);
+      assert.deepEqual([8_192, 1_536, 500].map(capacity.memoryWord), ['8g', '1536m', '500m']);
+      assert.deepEqual([8_192, 1_536, 500].map(capacity.memoryField), ['8', '1.5', '500m']);
+    });
+
+    test('a zone is lost with one click, and there again with the next', () => {
+      assert.equal(capacity.toggledZone([], 'a'), 'a');
+      assert.equal(capacity.toggledZone(['a'], ''), 'a,none');
+      assert.equal(capacity.toggledZone(['a', ''], 'a'), 'none');
+    });
+
+    test('the same is asked in a terminal', () => {
+      const question = ask('vcpu=2&mem=4g&n=3&without=us west&apart=worker');
+      assert.equal(capacity.commandOf(question, (text) => `'${text}'`), "fits --vcpus 2 --memory 4GiB --count 3 --without-zone 'us west' --distinct worker");
+      assert.equal(capacity.placementQuery(question), 'vcpus=2&memory_mb=4096&count=3&without_zone=us+west&distinct=worker');
+    });
+  });
+
+  describe('playground and reference', () => {
+    const module = (name) => import(pathToFileURL(path.join(WORKSHOP, name)));
+
+    test('a request is copied as a command, with what is hostile in quotes', async () => {
+      const { curl } = await module('curl.js');
+      const asked = { endpoint: 'http://h/graphql', query: "{ a(b: \"it's\") }", operationName: undefined, variables: '', headers: '', isStream: false, asksForTokens: false };
+      assert.equal(curl(asked), `curl -s \\\n  'http://h/graphql' \\\n  -H 'Content-Type: application/json' \\\n  -d '{"query":"{ a(b: \\"it'\\''s\\") }"}'`);
+      const stream = curl({ ...asked, variables: '{"a": 1}', headers: '{"x-a": "b"}', isStream: true, asksForTokens: true });
+      for (const words of ['curl -sN', 'Bearer $AETHERIUM_TOKEN', 'Accept: text/event-stream', "'x-a: b'", '"variables":{"a":1}']) assert.ok(stream.includes(words), stream);
+      assert.throws(() => curl({ ...asked, variables: '{' }), SyntaxError);
+    });
+
+    test('of a stream, what comes in its first seconds is an answer, and how to follow it', async () => {
+      const { isStream, someOf } = await module('streams.js');
+      assert.ok(isStream({ headers: { accept: 'text/event-stream' } }));
+      assert.ok(!isStream({ headers: { Accept: 'application/json' } }));
+      const fetched = globalThis.fetch;
+      try {
+        // It says much, and never ends.
+        globalThis.fetch = async () => new Response(new ReadableStream({ pull: (controller) => controller.enqueue(new TextEncoder().encode('data: 1\n\n'.repeat(5_000))) }), { headers: { 'content-type': 'text/event-stream' } });
+        const text = await (await someOf('http://h/api/v1/events', {})).text();
+        assert.match(text, /^data: 1/);
+        assert.match(text, /: The stream goes on\..*\n: curl -sN 'http:\/\/h\/api\/v1\/events' -H 'Accept: text\/event-stream'\n$/);
+        globalThis.fetch = async () => new Response('data: 2\n\n', { headers: { 'content-type': 'text/event-stream' } });
+        assert.equal(await (await someOf('http://h/api/v1/events', {})).text(), 'data: 2\n\n');
+      } finally {
+        globalThis.fetch = fetched;
+      }
+    });
+  });
 });

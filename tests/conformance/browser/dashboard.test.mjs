@@ -12,7 +12,7 @@ import { below } from './proxy.mjs';
 import { Browser } from './visit.mjs';
 
 /** Each page, and what somebody opens it for. */
-const PAGES = ['', 'fleet', 'workers', 'workers/worker-01', 'vms', 'drains', 'capacity', 'events', 'access', 'api', 'health'];
+const PAGES = ['', 'fleet', 'workers', 'workers/worker-01', 'vms', 'vms/vm-01-1', 'drains', 'capacity', 'events', 'access', 'api', 'health'];
 
 /** How soon what has happened is seen, in milliseconds. */
 const SOON = 2_000;
@@ -239,7 +239,8 @@ describe('dashboard', () => {
       const vm = { id: 'vm"><img src=x onerror=hurt()>', name: hostile, status: 'running', vcpus: 1, memory_mb: 512, note: '</script><img src=x onerror=hurt()>' };
       await fleet.beat(id, [vm]);
       await fleet.drain(encodeURIComponent(id), hostile);
-      for (const page of PAGES.map((page) => (page === 'workers/worker-01' ? `workers/${encodeURIComponent(id)}` : page))) {
+      const named = { 'workers/worker-01': `workers/${encodeURIComponent(id)}`, 'vms/vm-01-1': `vms/${encodeURIComponent(vm.id)}` };
+      for (const page of PAGES.map((page) => named[page] ?? page)) {
         const before = () => { window.hurt = () => { window.isHurt = true; }; };
         const visit = await browser.visit(`${server.url}/${page}`, { before });
         await visit.dashboard();

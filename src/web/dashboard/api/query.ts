@@ -86,6 +86,11 @@ class Reading<Result, Variables> {
   #abort: AbortController | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #readAt = 0;
+  /** How long the last reading took, in milliseconds. */
+  #took = 0;
+  /** Whether a reading is under way, and whether another was asked for meanwhile: at the soonest after so many milliseconds. */
+  #busy = false;
+  #again: number | null = null;
   #ended = false;
 
   constructor(readonly operation: Operation<Result, Variables>, readonly variables: () => Variables | null) {}
@@ -106,7 +111,13 @@ class Reading<Result, Variables> {
   /** Reads again, but no sooner than so many milliseconds after the last time. */
   soon(atMostEvery: number): void {
     if (this.#key === null || this.#timer !== undefined || this.#ended) return;
-    const wait = Math.max(60, this.#readAt + atMostEvery - Date.now());
+    // A reading that is given up for the next one each time would never come to an end on a cluster where much happens.
+    if (this.#busy) {
+      this.#again = Math.min(this.#again ?? Infinity, atMostEvery);
+      return;
+    }
+    // What takes long is read less often, so that reading it is never all that the server does.
+    const wait = Math.max(60, this.#readAt + (atMostEvery > 0 ? Math.max(atMostEvery, this.#took * 4) : 0) - Date.now());
     this.#timer = setTimeout(() => { void this.read(); }, wait);
   }
 
@@ -121,7 +132,8 @@ class Reading<Result, Variables> {
     this.#asked = key;
     this.#abort?.abort();
     const abort = this.#abort = new AbortController();
-    this.#readAt = Date.now();
+    const begun = this.#readAt = Date.now();
+    this.#busy = true;
     this.loading.value = true;
     try {
       const data = await ask(this.operation, variables, abort.signal);
@@ -139,7 +151,14 @@ class Reading<Result, Variables> {
       this.error.value = error instanceof RequestError ? error : new RequestError(String(error), 'INTERNAL');
       if (this.error.value.code === 'UNREACHABLE' || this.error.value.code === 'UNAVAILABLE') this.soon(3_000);
     } finally {
-      if (this.#abort === abort) this.loading.value = false;
+      if (this.#abort === abort) {
+        this.loading.value = false;
+        this.#busy = false;
+        this.#took = Date.now() - begun;
+        const again = this.#again;
+        this.#again = null;
+        if (again !== null) this.soon(again);
+      }
     }
   };
 

@@ -6,9 +6,9 @@ import type { ComponentChildren } from 'preact';
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { onEvents, resyncs, type ClusterEvent } from '../api/events';
 import type { VmFilter } from '../api/generated';
-import { ask } from '../api/http';
+import { ask, RequestError } from '../api/http';
 import { reconnections } from '../api/live';
-import { operation, type ResultOf } from '../api/operation';
+import { operation, type Operation, type ResultOf } from '../api/operation';
 import { count, memory, percent, plural } from '../format';
 import { go, href, place, setQuery } from '../router';
 import { colour, theme } from '../theme';
@@ -48,6 +48,8 @@ const VmsOfWorker = operation(`query VmsOfWorker($id: ID!, $after: String, $filt
 
 /** The shortest time between two readings of what is shown, in milliseconds. */
 const READ_PERIOD_MS = 5_000;
+/** How often a page is asked for that the server is too busy for. */
+const ATTEMPTS = 6;
 /** VMs of one worker that are drawn at most. */
 const MOST_VMS_OF_WORKER = 10_000;
 /** Entries of the list beside the map. */
@@ -77,7 +79,7 @@ function useReading(scope: Scope, filter: VmFilter) {
   const error = useSignal('');
   const latest = useRef({ scope, filter, key });
   latest.current = { scope, filter, key };
-  const state = useRef({ abort: null as AbortController | null, timer: undefined as ReturnType<typeof setTimeout> | undefined, readAt: 0, took: 0 });
+  const state = useRef({ abort: null as AbortController | null, timer: undefined as ReturnType<typeof setTimeout> | undefined, readAt: 0, took: 0, isReading: false, isStale: false });
 
   const read = useCallback(async (): Promise<void> => {
     const now = state.current;
@@ -87,6 +89,8 @@ function useReading(scope: Scope, filter: VmFilter) {
     const abort = now.abort = new AbortController();
     const { scope, filter, key } = latest.current;
     const begun = now.readAt = Date.now();
+    now.isReading = true;
+    now.isStale = false;
     // What is there stays until the next is whole; the first time, each page is shown as it comes.
     const isFirst = reading.peek()?.key !== key;
     const show = (next: Reading): void => {
@@ -101,14 +105,24 @@ function useReading(scope: Scope, filter: VmFilter) {
     } catch (reason) {
       if (abort.signal.aborted) return;
       error.value = (reason as Error).message;
-      soon();
+      now.isStale = true;
+    } finally {
+      if (now.abort === abort) {
+        now.took = Date.now() - begun;
+        now.isReading = false;
+        if (now.isStale) soon();
+      }
     }
-    now.took = Date.now() - begun;
   }, []);
 
   const soon = useCallback((): void => {
     const now = state.current;
     if (now.timer !== undefined) return;
+    // What is being read, page by page, comes to its end first.
+    if (now.isReading) {
+      now.isStale = true;
+      return;
+    }
     const due = now.readAt + Math.max(READ_PERIOD_MS, now.took * 10);
     now.timer = setTimeout(() => { void read(); }, Math.max(50, due - Date.now()));
   }, []);
@@ -125,6 +139,19 @@ function isAboutMap({ vmId, kind }: ClusterEvent): boolean {
   return vmId !== null || kind.startsWith('WORKER_');
 }
 
+/** Asks for a page again if the server is too busy for it: a map of many pages does not begin anew for one of them. */
+async function askPatiently<Result, Variables>(operation: Operation<Result, Variables>, variables: Variables, signal: AbortSignal): Promise<Result> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await ask(operation, variables, signal);
+    } catch (error) {
+      if (!(error instanceof RequestError) || !['UNAVAILABLE', 'RATE_LIMITED'].includes(error.code) || attempt === ATTEMPTS) throw error;
+      await new Promise((resolve) => { setTimeout(resolve, attempt * 700); });
+      signal.throwIfAborted();
+    }
+  }
+}
+
 async function readSums(filter: VmFilter, key: string, show: (reading: Reading) => void, signal: AbortSignal): Promise<void> {
   const workers = new Map<string, WorkerSums>();
   let after: string | null = null;
@@ -134,11 +161,11 @@ async function readSums(filter: VmFilter, key: string, show: (reading: Reading) 
     let info: { endCursor: string | null; hasNextPage: boolean };
     let all: number;
     if (isOnlyAboutPlace(filter)) {
-      const { workersConnection: page } = await ask(WorkerSumsPage, { after, filter: { zones: zones ?? null, hasZone: hasZone ?? null, ids: workerIds ?? null } }, signal);
+      const { workersConnection: page } = await askPatiently(WorkerSumsPage, { after, filter: { zones: zones ?? null, hasZone: hasZone ?? null, ids: workerIds ?? null } }, signal);
       for (const worker of page.nodes) workers.set(worker.id, worker);
       [info, all, read] = [page.pageInfo, page.totalCount, read + page.nodes.length];
     } else {
-      const { vmsConnection: page } = await ask(VmSumsPage, { after, filter }, signal);
+      const { vmsConnection: page } = await askPatiently(VmSumsPage, { after, filter }, signal);
       addVms(workers, page.nodes);
       [info, all, read] = [page.pageInfo, page.totalCount, read + page.nodes.length];
     }
@@ -154,7 +181,7 @@ async function readVms(id: string, filter: VmFilter, key: string, show: (reading
   const items: Item[] = [];
   let after: string | null = null;
   for (;;) {
-    const answer: ResultOf<typeof VmsOfWorker> = await ask(VmsOfWorker, { id, after, filter: rest }, signal);
+    const answer: ResultOf<typeof VmsOfWorker> = await askPatiently(VmsOfWorker, { id, after, filter: rest }, signal);
     const { worker } = answer;
     if (!worker) return show({ key, workers: new Map(), vms: { items: [], zone: null, isGone: true, free: [], unsized: 0 }, progress: 1 });
     const page = worker.vmsConnection;

@@ -317,18 +317,18 @@ function columnsOf(shown: Shown, names: ReadonlyMap<string, string>, own: { id: 
     { key: 'name', title: 'Name', width: 'minmax(130px, 1.2fr)', lead: true, phone: 'lead', cell: ({ id, name }) => <>{name}{isOwn(id) && <span class="faint"> (you)</span>}</> },
     { key: 'role', title: 'Role', width: '84px', phone: 'second', cell: ({ role, kind }) => (kind === 'SIGN_IN_CODE' ? `${role.toLowerCase()}, link` : role.toLowerCase()) },
     { key: 'state', title: 'State', width: '92px', phone: 'side', cell: ({ state, revokedAt }) => <Status bare tone={STATES[state].tone} title={revokedAt ? exact(revokedAt) : undefined}>{STATES[state].word}</Status> },
+    {
+      key: 'act', title: 'Action', width: '76px', phone: 'end',
+      cell: (token) => (token.state === 'LIVE'
+        ? <button type="button" class="button small" aria-label={`Revoke ${token.name}`} onClick={() => { revoking.value = token; }}>Revoke</button>
+        : null),
+    },
     { key: 'scope', title: shown === 'sessions' ? 'Opened with' : 'For', width: 'minmax(110px, 1fr)', cell: scopeOf },
     { key: 'used', title: 'Last used', width: '92px', right: true, cell: ({ lastUsedAt }) => (lastUsedAt ? <Time at={lastUsedAt} /> : <span class="faint">never</span>) },
     { key: 'expires', title: 'Expires', width: '92px', right: true, cell: ({ expiresAt }) => (expiresAt ? <Time at={expiresAt} /> : <span class="faint">never</span>) },
     { key: 'created', title: 'Created', width: '92px', right: true, cell: ({ createdAt }) => <Time at={createdAt} /> },
     { key: 'by', title: 'By', width: 'minmax(90px, 0.8fr)', cell: ({ createdBy }) => (createdBy ? <span title={createdBy}>{names.get(createdBy) ?? createdBy}</span> : <span class="faint" title="With a command where the database is">at the database</span>) },
     { key: 'id', title: 'Id', width: '120px', cell: ({ id }) => <span class="mono">{id}</span> },
-    {
-      key: 'act', title: '', width: '76px', right: true, phone: 'end',
-      cell: (token) => (token.state === 'LIVE'
-        ? <button type="button" class="button small" aria-label={`Revoke ${token.name}`} onClick={() => { revoking.value = token; }}>Revoke</button>
-        : null),
-    },
   ];
 }
 

@@ -239,7 +239,7 @@ function Figures({ answer, question, isCurrent }: { answer: Answer | undefined; 
         <div class="card lost">
           <dt class="break">fit if {lost} {question.withoutZones.length + question.withoutWorkers.length > 1 ? 'are' : 'is'} lost</dt>
           <dd>{then ? count(then.vms) : '–'} {change < 0 && <span class="small warn">{count(change).replace('-', '−')}</span>}</dd>
-          <a class="small" href={href('capacity', { ...Object.fromEntries(place.value.query), without: null, lost: null })}>Take nothing as lost</a>
+          <dd class="plain"><a href={href('capacity', { ...Object.fromEntries(place.value.query), without: null, lost: null })}>Take nothing as lost</a></dd>
         </div>
       )}
       <div class="card">
@@ -270,7 +270,7 @@ function Zones({ answer, question, isCurrent, hasZoneless }: { answer: Answer | 
       <div class="scroll-x" tabIndex={0} role="region" aria-label="By zone">
         <table class={`plain-table${isCurrent ? '' : ' waits'}`}>
           <thead>
-            <tr><th>Zone</th><th class="right">VMs that fit</th><th aria-hidden="true" class="bar-cell" /><th class="right">on workers</th><th class="right wide-only">Cores free</th><th class="right wide-only">Memory free</th><th class="right wide-only">Slots free</th><th class="right screen-only">VMs there</th><th><span class="visually-hidden">What if it is lost</span></th></tr>
+            <tr><th>Zone</th><th class="right">VMs that fit</th><th aria-hidden="true" class="bar-cell" /><th class="right screen-only">on workers</th><th class="right wide-only">Cores free</th><th class="right wide-only">Memory free</th><th class="right wide-only">Slots free</th><th class="right screen-only">VMs there</th><th><span class="visually-hidden">What if it is lost</span></th></tr>
           </thead>
           <tbody>
             {rows.map((zone) => {
@@ -279,17 +279,17 @@ function Zones({ answer, question, isCurrent, hasZoneless }: { answer: Answer | 
               const out = [zone.drainingWorkers > 0 && `${zone.drainingWorkers} draining`, zone.offlineWorkers > 0 && `${zone.offlineWorkers} silent`].filter(Boolean).join(', ');
               return (
                 <tr key={zone.name} class={isLost ? 'lost' : undefined}>
-                  <th scope="row">{zone.isNone ? <span class="muted">in no zone</span> : <a href={href('workers', { q: `zone:${/\s/.test(zone.name) ? `"${zone.name}"` : zone.name}` })}>{zone.name}</a>}{isLost && <span class="warn small"> lost, as it were</span>}</th>
+                  <th scope="row">{zone.isNone ? <span class="muted">in no zone</span> : <a href={href('workers', { q: `zone:${/\s/.test(zone.name) ? `"${zone.name}"` : zone.name}` })}>{zone.name}</a>}{isLost && <span class="warn small as-lost"> lost, as it were</span>}</th>
                   <td class="right strong">{count(fit?.vms ?? 0)}</td>
                   <td class="bar-cell" aria-hidden="true"><span class="bar"><i class={isLost ? 'hatched' : undefined} style={{ width: `${share(fit?.vms ?? 0, most)}%` }} /></span></td>
-                  <td class="right">{count(fit?.workers ?? 0)}{!zone.isNone && <span class="faint" title={out || undefined}> of {count(zone.workers)}</span>}</td>
+                  <td class="right screen-only">{count(fit?.workers ?? 0)}{!zone.isNone && <span class="faint" title={out || undefined}> of {count(zone.workers)}</span>}</td>
                   <td class="right wide-only">{zone.isNone ? '' : count(zone.schedulableCpuCores)}</td>
                   <td class="right wide-only">{zone.isNone ? '' : memory(zone.schedulableMemoryMb)}</td>
                   <td class="right wide-only">{zone.isNone ? '' : count(zone.schedulableVmSlots)}</td>
                   <td class="right screen-only">{zone.isNone ? '' : <a href={href('vms', { q: `zone:${zone.name}` })}>{count(zone.vmCount)}</a>}</td>
                   <td class="right">
-                    <a class="button small" aria-current={isLost ? 'true' : undefined} href={href('capacity', { ...Object.fromEntries(place.value.query), without: toggledZone(question.withoutZones, zone.name) || null })} aria-label={isLost ? `Not lost: ${zoneName(zone.name)}` : `What if lost? ${zoneName(zone.name)}`}>
-                      {isLost ? 'Not lost' : 'What if lost?'}
+                    <a class="button small" href={href('capacity', { ...Object.fromEntries(place.value.query), without: toggledZone(question.withoutZones, zone.name) || null })}>
+                      {isLost ? 'Not lost' : 'What if lost?'}<span class="visually-hidden">: {zoneName(zone.name)}</span>
                     </a>
                   </td>
                 </tr>

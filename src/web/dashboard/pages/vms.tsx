@@ -91,7 +91,7 @@ function useVmList(filter: VmFilter, orderBy: Order | null, isShown: boolean) {
   const total = useSignal(0);
   const answered = useSignal('');
   const error = useSignal('');
-  const state = useRef({ cursor: null as string | null, hasMore: false, abort: null as AbortController | null, busy: false, took: 0, readAt: 0, timer: undefined as ReturnType<typeof setTimeout> | undefined, seen: [] as readonly string[] });
+  const state = useRef({ cursor: null as string | null, hasMore: false, abort: null as AbortController | null, busy: false, took: 0, readAt: 0, isReading: false, isStale: false, timer: undefined as ReturnType<typeof setTimeout> | undefined, seen: [] as readonly string[] });
   const latest = useRef({ key, filter, orderBy });
   latest.current = { key, filter, orderBy };
 
@@ -105,6 +105,8 @@ function useVmList(filter: VmFilter, orderBy: Order | null, isShown: boolean) {
     const before = isNew ? [] : rows.peek() ?? [];
     const first = Math.min(MORE_ROWS, Math.max(FIRST_ROWS, before.length));
     const begun = now.readAt = Date.now();
+    now.isReading = true;
+    now.isStale = false;
     try {
       const { vmsConnection: page } = await ask(VmPage, { first, filter, orderBy }, abort.signal);
       if (abort.signal.aborted) return;
@@ -133,13 +135,23 @@ function useVmList(filter: VmFilter, orderBy: Order | null, isShown: boolean) {
     } catch (reason) {
       if (abort.signal.aborted) return;
       error.value = (reason as Error).message;
-      soon(3_000);
+      now.isStale = true;
+    } finally {
+      if (now.abort === abort) {
+        now.isReading = false;
+        if (now.isStale) soon(3_000);
+      }
     }
   }, []);
 
   const soon = useCallback((wait: number): void => {
     const now = state.current;
     if (now.timer !== undefined) return;
+    // What is being read comes to its end: on a cluster where much happens, it never would otherwise.
+    if (now.isReading) {
+      now.isStale = true;
+      return;
+    }
     // A list that takes long is read less often, so that reading it is never all that the server does.
     const due = now.readAt + Math.max(wait, now.took * 8);
     now.timer = setTimeout(() => { void read(false); }, Math.max(50, due - Date.now()));
