@@ -73,10 +73,10 @@ function Shown({ page }: { page: Page | undefined }) {
   }, []);
   if (!page) {
     return (
-      <Empty title="There is no page here">
-        <p>Nothing is known under <code class="break">{location.pathname}</code>.</p>
-        <a class="button" href={href('')}>Overview</a>
-      </Empty>
+      <header class="page-head">
+        <h1>There is no page here</h1>
+        <p>Nothing is known under <code class="break">{location.pathname}</code>. <a href={href('')}>Back to the Overview</a></p>
+      </header>
     );
   }
   const Content = loaded.get(page);

@@ -16,6 +16,9 @@ export type Session =
 /** How often the page asks whether its session still lasts, while somebody looks at it. */
 const CHECK_PERIOD_MS = 10_000;
 
+/** How soon a page that knows nothing yet asks again. */
+const FIRST_RETRY_MS = 2_000;
+
 const address = at('api/v1/session');
 
 export const session = signal<Session>({ state: 'unknown' });
@@ -52,14 +55,19 @@ async function check(): Promise<void> {
     answer = await response.json();
   } catch {
     // The connection tells that the server is away; what is known of the session stays.
-    return;
+    return askSoon();
   }
   const was = session.peek().state;
   if (response.status === 401) return become({ state: 'out', message: was === 'in' ? 'Your session has ended: sign in again.' : '' });
-  if (!response.ok) return;
+  if (!response.ok) return askSoon();
   if (!answer.asks_for_tokens) return become({ state: 'open' });
   if (answer.token) return becomeIn(answer.token);
   become({ state: 'out', message: was === 'in' ? 'You are signed out.' : '' });
+}
+
+/** While nothing is known there is nothing to show, so that the next attempt is soon. */
+function askSoon(): void {
+  if (session.peek().state === 'unknown') setTimeout(() => { void checkSession(); }, FIRST_RETRY_MS);
 }
 
 /** Opens a session with a token, or with the code of a sign-in link. Throws the server's sentence if it is refused. */

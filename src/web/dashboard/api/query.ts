@@ -32,6 +32,8 @@ export interface LiveQueryOptions {
 /** Last answers, so that a page that is opened again shows at once what it had. */
 const cache = new Map<string, unknown>();
 const CACHED_ANSWERS = 60;
+/** After so long, in milliseconds, a question may be lost with its connection, and is given up for the next one. */
+const LONG_MS = 5_000;
 
 // Who signs in next may be somebody else, with another role.
 isIn.subscribe((isIn) => { if (!isIn) cache.clear(); });
@@ -79,6 +81,8 @@ class Reading<Result, Variables> {
   readonly loading = signal(false);
   readonly answeredKey = signal<string | null>(null);
   #key: string | null = null;
+  /** The key of the question whose answer is waited for, or has come last. */
+  #asked: string | null = null;
   #abort: AbortController | null = null;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #readAt = 0;
@@ -112,6 +116,9 @@ class Reading<Result, Variables> {
     const key = this.#key;
     const variables = this.variables();
     if (key === null || variables === null || this.#ended) return;
+    // What is being asked is answered first, unless that takes long, and asked again after that.
+    if (this.#asked === key && this.loading.peek() && Date.now() - this.#readAt < LONG_MS) return this.soon(0);
+    this.#asked = key;
     this.#abort?.abort();
     const abort = this.#abort = new AbortController();
     this.#readAt = Date.now();

@@ -1,7 +1,7 @@
 // A card with a title, and beside it a link or a control.
 
 import type { ComponentChildren } from 'preact';
-import { useId } from 'preact/hooks';
+import { useElementId } from './element-id';
 
 export function Card({ title, aside, flush, class: more, children }: {
   title?: ComponentChildren;
@@ -10,7 +10,7 @@ export function Card({ title, aside, flush, class: more, children }: {
   class?: string;
   children: ComponentChildren;
 }) {
-  const id = useId();
+  const id = useElementId();
   return (
     <section class={`card${flush ? ' flush' : ''}${more ? ` ${more}` : ''}`} aria-labelledby={title ? id : undefined}>
       {title && <header><h2 id={id}>{title}</h2>{aside}</header>}

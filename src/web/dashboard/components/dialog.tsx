@@ -1,7 +1,8 @@
 // Dialogs: the browser's own, which keeps the focus inside and closes with Escape.
 
 import type { ComponentChildren } from 'preact';
-import { useEffect, useId, useRef, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { useElementId } from './element-id';
 
 export function Dialog({ title, wide, onClose, children }: {
   title: string;
@@ -10,7 +11,7 @@ export function Dialog({ title, wide, onClose, children }: {
   children: ComponentChildren;
 }) {
   const dialog = useRef<HTMLDialogElement>(null);
-  const id = useId();
+  const id = useElementId();
   useEffect(() => {
     const before = document.activeElement as HTMLElement | null;
     dialog.current?.showModal();

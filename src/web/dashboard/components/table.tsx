@@ -7,10 +7,11 @@
 
 import { signal, useComputed, useSignal, type ReadonlySignal, type Signal } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
-import { useEffect, useId, useLayoutEffect, useMemo, useRef } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import { useKeys } from '../keyboard';
 import { go, place, setQuery } from '../router';
 import { Menu } from './copy';
+import { useElementId } from './element-id';
 
 export interface Column<Row> {
   /** Its name in the address. */
@@ -77,7 +78,7 @@ export function shownColumns<Row>(columns: readonly Column<Row>[], chosen: strin
 export function Table<Row>(props: TableProps<Row>) {
   const { label, columns, id, href, selected, of = '', total, onEnd, onSeen, empty, maxRows } = props;
   const scroller = useRef<HTMLDivElement>(null);
-  const name = useId();
+  const name = useElementId();
   const top = useSignal(0);
   const height = useSignal(600);
   const current = useSignal(-1);

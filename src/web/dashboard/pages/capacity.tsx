@@ -270,7 +270,7 @@ function Zones({ answer, question, isCurrent, hasZoneless }: { answer: Answer | 
       <div class="scroll-x" tabIndex={0} role="region" aria-label="By zone">
         <table class={`plain-table${isCurrent ? '' : ' waits'}`}>
           <thead>
-            <tr><th>Zone</th><th class="right">VMs that fit</th><th aria-hidden="true" class="bar-cell" /><th class="right">on workers</th><th class="right wide-only">Cores free</th><th class="right wide-only">Memory free</th><th class="right wide-only">Slots free</th><th class="right screen-only">VMs there</th><th /></tr>
+            <tr><th>Zone</th><th class="right">VMs that fit</th><th aria-hidden="true" class="bar-cell" /><th class="right">on workers</th><th class="right wide-only">Cores free</th><th class="right wide-only">Memory free</th><th class="right wide-only">Slots free</th><th class="right screen-only">VMs there</th><th><span class="visually-hidden">What if it is lost</span></th></tr>
           </thead>
           <tbody>
             {rows.map((zone) => {

@@ -104,7 +104,7 @@ function useStandingDrains(filter: DrainFilter) {
       try {
         for (let after: string | null = null, hasMore = true; hasMore;) {
           const { drains: page }: StandingResult =
-            await ask(StandingDrains, { first: PAGE, after, filter: { ...filter, states: ['DRAINING', 'OVERDUE', 'COMPLETE'] } }, abort.signal);
+            await ask(StandingDrains, { first: PAGE, after, filter: { ...filter, states: ['DRAINING', 'OVERDUE', 'COMPLETE'] } });
           if (abort.signal.aborted) return;
           for (const drain of page.nodes) { note(drain); found.set(drain.id, drain); }
           after = page.pageInfo.endCursor;

@@ -90,7 +90,7 @@ function useLog({ filter, since, until }: EventSearch, isHeld: () => boolean) {
     const begin = async (): Promise<void> => {
       stop();
       try {
-        const { events: page } = await ask(LogPage, { first: FIRST_ROWS, filter, since, until }, abort.signal);
+        const { events: page } = await ask(LogPage, { first: FIRST_ROWS, filter, since, until });
         if (abort.signal.aborted) return;
         rows.value = page.nodes;
         waiting.value = [];
@@ -298,8 +298,8 @@ function Details({ cursor, rows, q }: { cursor: string; rows: Signal<readonly Lo
     found.value = undefined;
     const abort = new AbortController();
     (async () => {
-      const { events: before } = await ask(BeforeEvent, { before: cursor }, abort.signal);
-      const { events: { nodes: [event] } } = await ask(AfterEvent, { after: before.nodes[0]?.cursor ?? null }, abort.signal);
+      const { events: before } = await ask(BeforeEvent, { before: cursor });
+      const { events: { nodes: [event] } } = await ask(AfterEvent, { after: before.nodes[0]?.cursor ?? null });
       found.value = event?.cursor === cursor ? event : null;
     })().catch(() => { if (!abort.signal.aborted) found.value = null; });
     return () => abort.abort();
@@ -326,7 +326,7 @@ function Details({ cursor, rows, q }: { cursor: string; rows: Signal<readonly Lo
           {event.address && <span class="faint"> · from {event.address}</span>}
         </dd>
         {event.workerId && <><dt>Worker</dt><dd><a href={href('workers', event.workerId)}>{event.workerId}</a> · <a href={only('worker', event.workerId)}>all its events</a></dd></>}
-        {event.vmId && <><dt>VM</dt><dd>{event.vmName && event.vmName !== event.vmId ? `${event.vmName} (${event.vmId})` : event.vmId} · <a href={only('vm', event.vmId)}>all its events</a></dd></>}
+        {event.vmId && <><dt>VM</dt><dd><a href={href('vms', event.vmId)}>{event.vmName && event.vmName !== event.vmId ? `${event.vmName} (${event.vmId})` : event.vmId}</a> · <a href={only('vm', event.vmId)}>all its events</a></dd></>}
         {(event.vmStatus || event.previousStatus) && <><dt>VM status</dt><dd>{(event.previousStatus ?? 'not there').toLowerCase()} → {(event.vmStatus ?? 'gone').toLowerCase()}</dd></>}
         {event.zone && <><dt>Zone</dt><dd><a href={only('zone', event.zone)}>{event.zone}</a></dd></>}
         {event.reservationId && <><dt>Reservation</dt><dd class="mono">{event.reservationId}</dd></>}

@@ -98,7 +98,7 @@ function useFleet(map: HeatMap, filter: WorkerFilter, group: string) {
       try {
         for (let after: string | null = null, hasMore = true; hasMore;) {
           const { workersConnection: page }: { workersConnection: Awaited<ReturnType<typeof ask<PageResult, unknown>>>['workersConnection'] } =
-            await ask(FleetPage, { first: PAGE, after, filter, keys }, abort.signal);
+            await ask(FleetPage, { first: PAGE, after, filter, keys });
           if (abort.signal.aborted) return;
           if (after === null) map.expect(page.totalCount);
           map.put(page.nodes, false);
@@ -227,14 +227,12 @@ function useLabelKeys() {
   const isAllowed = isIn.value;
   useEffect(() => {
     if (!isAllowed) return;
-    const abort = new AbortController();
-    ask(FleetLabels, { first: LABELS_OF }, abort.signal).then(({ workersConnection: { totalCount, nodes } }) => {
+    ask(FleetLabels, { first: LABELS_OF }).then(({ workersConnection: { totalCount, nodes } }) => {
       const often = new Map<string, number>();
       for (const { labels } of nodes) for (const { key } of labels) often.set(key, (often.get(key) ?? 0) + 1);
       keys.value = [...often].sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0])).slice(0, MOST_KEYS).map(([key]) => key).sort();
       total.value = totalCount;
     }).catch(() => {});
-    return () => abort.abort();
   }, [anew, isAllowed]);
   // The first worker ends the page that says how one joins.
   useEffect(() => onEvents((events) => {
@@ -425,11 +423,11 @@ function WorkerCard({ cell, at, box, figures }: { cell: Cell; at: { left: number
   const card = useRef<HTMLDivElement>(null);
   useEffect(() => {
     if (details.peek()?.id !== cell.id) details.value = null;
-    const abort = new AbortController();
+    let isWanted = true;
     const timer = setTimeout(() => {
-      ask(FleetWorker, { id: cell.id }, abort.signal).then(({ worker }) => { if (!abort.signal.aborted) details.value = worker; }).catch(() => {});
+      ask(FleetWorker, { id: cell.id }).then(({ worker }) => { if (isWanted) details.value = worker; }).catch(() => {});
     }, details.peek() ? 1_000 : REST_MS);
-    return () => { clearTimeout(timer); abort.abort(); };
+    return () => { clearTimeout(timer); isWanted = false; };
   }, [cell, figures >> 2]);
   useLayoutEffect(() => {
     // Beside the cell, wherever there is room on the screen.
@@ -483,8 +481,8 @@ function Summary({ map, group }: { map: HeatMap; group: string }) {
   if (groups.length === 0) return null;
   return (
     <Card title="In figures" flush class="with-head">
-      <div class="figures-scroll" role="region" aria-label="Workers in figures" tabIndex={0}>
-      <table class="figures">
+      <div class="fleet-scroll" role="region" aria-label="Workers in figures" tabIndex={0}>
+      <table class="fleet-table">
         <caption class="visually-hidden">Workers by {labelKey(group) === null ? group : `label ${labelKey(group)}`}</caption>
         <thead>
           <tr>

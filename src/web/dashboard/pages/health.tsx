@@ -45,7 +45,7 @@ async function look(abort: AbortSignal): Promise<void> {
   const begun = performance.now();
   let sample: Sample;
   try {
-    const { health } = await ask(ServerHealth, {}, abort);
+    const { health } = await ask(ServerHealth, {});
     last.value = health;
     problem.value = '';
     sample = { at: Date.now(), took: performance.now() - begun, staleness: health.stalenessSeconds, bad: health.components.filter(({ status }) => status !== 'OK').map(({ name }) => name) };
@@ -72,12 +72,10 @@ export default function Health() {
     return () => { clearInterval(timer); abort.abort(); };
   }, [isAllowed]);
   useEffect(() => {
-    const abort = new AbortController();
-    fetch(at('api/v1/openapi.json'), { signal: abort.signal, headers: { accept: 'application/json' } })
+    fetch(at('api/v1/openapi.json'), { headers: { accept: 'application/json' } })
       .then((response) => (response.ok ? response.json() : Promise.reject(new Error())))
       .then((document: unknown) => { described.value = { version: versionOf(document), limits: limitsOf(document) }; })
       .catch(() => {});
-    return () => abort.abort();
     // Another server, or another version, may have come back.
   }, [isBack]);
 
@@ -225,7 +223,7 @@ function Limits() {
   const shown = isOpen.value ? limits : limits.slice(0, 6);
   return (
     <Card title="What it allows at most" aside={<a class="small" href={at('docs')}>All of the API</a>}>
-      <table class="figures tight">
+      <table class="fleet-table tight">
         <caption class="visually-hidden">Limits of the API</caption>
         <tbody>{shown.map(({ what, most }) => <tr key={what}><th scope="row">{what}</th><td class="right">{most}</td></tr>)}</tbody>
       </table>
