@@ -48,7 +48,7 @@ try {
 
   browser = await Browser.launch();
   const visit = await browser.visit(url, { scheme: 'dark' });
-  await visit.page.setViewport({ width: 1280, height: 700 });
+  await visit.page.setViewport({ width: 1280, height: 648 });
   await visit.dashboard();
   await visit.page.screenshot({ path: PICTURE, optimizeForSpeed: false });
   await visit.leave();
