@@ -116,12 +116,15 @@ impl EvacuationPlan {
             };
             worker.slot_holders().filter(leaves).collect()
         };
-        let mut emptied: Vec<_> = workers.iter().copied().filter(|worker| is_emptied(worker)).collect();
-        emptied.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+        let sorted = |is_wanted: &dyn Fn(&Worker) -> bool| {
+            let mut wanted: Vec<_> = workers.iter().copied().filter(|worker| is_wanted(worker)).collect();
+            wanted.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+            wanted
+        };
+        let emptied = sorted(&is_emptied);
         let vms: Vec<_> = emptied.iter().flat_map(|worker| leaving(worker)).collect();
-        let other_drains = workers.iter().copied().filter(|worker| worker.policy == SchedulingPolicy::Draining);
-        let other_drains = other_drains.filter(|worker| !is_emptied(worker));
-        let earlier: Vec<_> = other_drains.flat_map(leaving).collect();
+        let other_drains = sorted(&|worker| worker.policy == SchedulingPolicy::Draining && !is_emptied(worker));
+        let earlier: Vec<_> = other_drains.into_iter().flat_map(leaving).collect();
 
         let (sizes, earlier_sizes) = sizes_of(&vms, &earlier);
         let constraints = PlacementConstraints::without_workers(ids.iter().copied());

@@ -451,7 +451,7 @@ pub(super) mod tests {
         fn free(&self, at: usize) -> [i64; 4] {
             let Worker { identity, usage, .. } = &*self.workers[at];
             let total = [identity.cpu_cores, identity.memory_mb, identity.disk_gb, identity.max_vms];
-            let vms = u32::try_from(usage.vms.len()).unwrap();
+            let vms = u32::try_from(usage.vms.iter().filter(|vm| vm.status.holds_slot()).count()).unwrap();
             let used = [usage.used_cpu_cores, usage.used_memory_mb, usage.used_disk_gb, vms];
             let mut free = [0; 4];
             for resource in 0..4 {

@@ -476,6 +476,7 @@ async fn several_workers_drain_at_once_or_not_at_all() {
     assert!(allowed.err.contains("2 of the 2 VMs on these workers fit nowhere else"), "{}", allowed.err);
 
     operator.out("activate --zone a --yes").await;
+    operator.out("drain w002 --detach").await;
     assert!(operator.out("drain w000 --dry-run").await.contains("FITS NOWHERE"));
     operator.out("drain w000 --detach").await;
     assert_eq!(server.get("/workers/w000").await["status"], "draining", "who is named is drained in any case");

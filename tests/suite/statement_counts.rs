@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::harness::*;
 
 /// Everything that can be asked of the live state.
-const QUESTIONS: [&str; 12] = [
+const QUESTIONS: [&str; 13] = [
     "/api/v1/workers",
     "/api/v1/workers?zone=a",
     "/api/v1/workers?limit=10",
