@@ -89,6 +89,16 @@ const REST: &[(&str, Needs, &str)] = &[
     ("DELETE /session", OwnPageAndNothingWrong, ""),
 ];
 
+/// What monitoring asks, beside the documented API.
+const MONITORING: &[(&str, Needs, &str)] = &[
+    ("GET /metrics", Viewer, ""),
+    ("GET /metrics/workers", Viewer, ""),
+    ("GET /livez", Nothing, ""),
+    ("GET /readyz", Nothing, ""),
+    ("GET /readyz?verbose", Nothing, ""),
+    ("GET /version", Nothing, ""),
+];
+
 /// What other parameters make another operation of.
 const REST_BY_PARAMETERS: &[(&str, Needs, &str)] = &[
     ("DELETE /workers/{id}?incarnation=1", OperatorOrOwner, ""),
@@ -466,12 +476,14 @@ async fn every_root_field_of_the_schema_is_in_the_table() {
 on_both_databases! {
     async fn rest_lets_in_whom_the_table_says(db: TestDatabase) {
         let matrix = Matrix::on(&db).await;
-        for (operation, needs, body) in REST_BY_PARAMETERS.iter().chain(REST).copied() {
+        let of_api = REST_BY_PARAMETERS.iter().chain(REST).map(|line| (BASE, line));
+        for (base, (operation, needs, body)) in MONITORING.iter().map(|line| ("", line)).chain(of_api) {
+            let (needs, body) = (*needs, *body);
             let (method, template) = operation.split_once(' ').unwrap();
             let is_about_worker = template.starts_with("/workers/{id}");
             for who in &matrix.everybody {
                 for target in who.targets(is_about_worker) {
-                    let path = format!("{BASE}{}", template.replace("{id}", target));
+                    let path = format!("{base}{}", template.replace("{id}", target));
                     let slash = if path.contains('?') { path.replacen('?', "/?", 1) } else { format!("{path}/") };
                     for path in [path, slash] {
                         matrix.put_back().await;
