@@ -74,6 +74,7 @@ const REST: &[(&str, Needs, &str)] = &[
     ("GET /cluster/worker-counts", Viewer, ""),
     ("GET /cluster/vm-counts", Viewer, ""),
     ("GET /events", Viewer, ""),
+    ("GET /sd/prometheus", Viewer, ""),
     ("POST /workers/{id}/join", Joiner, JOIN),
     ("POST /workers/{id}/heartbeat", Owner, r#"{"incarnation": 1}"#),
     // Whose heartbeats they are is asked for each of them.

@@ -73,6 +73,7 @@ mod response_memory;
 mod restore;
 mod retention;
 mod schema;
+mod service_discovery;
 mod sessions;
 mod statement_counts;
 mod stats;
