@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`http`] | connections, middleware, routing, the form of errors: everything about HTTP that is not an answer |
 //! | [`rest`], [`graphql`] | a protocol's words in, one resolver call, its shape out; neither knows the other |
+//! | [`metrics`], [`monitoring`] | what is counted, and its text; the addresses that monitoring asks: metrics, probes, the version |
 //! | [`pages`] | what a browser is shown: the playground, the API's reference; they use the API |
 //! | [`resolvers`] | one typed function per operation; checking of input, paging, streams |
 //! | [`cluster`] | the live state: immutable snapshots and pure rules; what every object shows |
@@ -52,6 +53,8 @@ pub mod http;
 pub mod journal;
 pub mod json;
 pub mod liveness_sweeper;
+pub mod metrics;
+pub mod monitoring;
 pub mod operator;
 pub mod pages;
 pub mod render;

@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -52,8 +52,8 @@ pub struct LivenessSweeper {
     rejected_connections: Arc<AtomicU64>,
     /// How many there were at the last sweep.
     known_rejected: u64,
-    /// Whether nobody is announced because a partition is suspected, so that it is logged once.
-    suspects_partition: bool,
+    /// Whether nobody is announced because a partition is suspected, so that it is logged once; monitoring reads it.
+    suspects_partition: Arc<AtomicBool>,
 }
 
 /// Both clocks, read at once.
@@ -144,7 +144,7 @@ impl LivenessSweeper {
             last_sweep,
             rejected_connections,
             known_rejected,
-            suspects_partition: false,
+            suspects_partition: Arc::default(),
         }
     }
 
@@ -152,6 +152,12 @@ impl LivenessSweeper {
     #[must_use]
     pub fn with_rejected_connections(self, rejected_connections: Arc<AtomicU64>) -> Self {
         Self { known_rejected: rejected_connections.load(Ordering::Relaxed), rejected_connections, ..self }
+    }
+
+    /// The same, which tells here whether it announces nobody because a partition is suspected.
+    #[must_use]
+    pub fn with_brake(self, suspects_partition: Arc<AtomicBool>) -> Self {
+        Self { suspects_partition, ..self }
     }
 
     /// Sweeps every [`SWEEP_INTERVAL`], until told to stop.
@@ -197,7 +203,7 @@ impl LivenessSweeper {
             candidates.retain(|id| !heard.contains(id));
         }
         if candidates.is_empty() {
-            self.suspects_partition = false;
+            self.suspects_partition.store(false, Ordering::Relaxed);
             return Ok(0);
         }
         if self.suspect_self_partition(reading) {
@@ -322,10 +328,10 @@ impl LivenessSweeper {
         let quiet_for = quiet_for.min(listened_for);
         let is_suspected =
             count >= PARTITION_MIN_WORKERS && quiet_for > self.offline_after / 2 && quiet_for <= self.offline_after * 2;
-        if is_suspected && !self.suspects_partition {
+        let was_suspected = self.suspects_partition.swap(is_suspected, Ordering::Relaxed);
+        if is_suspected && !was_suspected {
             warn!(workers.silent = count, "all {count} workers are silent at once: announcing nobody for now");
         }
-        self.suspects_partition = is_suspected;
         is_suspected
     }
 

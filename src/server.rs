@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::future::ready;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -28,12 +28,14 @@ use crate::clock::Clock;
 use crate::discovery::{self, Announcer, CheckState, CheckStatus, Consul};
 use crate::error::Error;
 use crate::graphql::{DocumentCache, GraphqlOptions, ManifestError};
-use crate::http::{self, Authenticator, FailedAuthentications, HttpOptions, ListenerOptions};
+use crate::http::{self, Authenticator, FailedAuthentications, HttpOptions, ListenerOptions, RequestMetrics, Routes};
 use crate::journal::commands::RecordFailedAuthentications;
 use crate::journal::{Database, FileMoved, Journal, OpenError, ReservationSweeper, Retention, RetentionPruner};
 use crate::liveness_sweeper::{self, LivenessSweeper};
+use crate::metrics::{Family, Process, Source};
+use crate::monitoring::{self, Monitoring};
 use crate::resolvers::Resolvers;
-use crate::timing::{CLOSE_CONNECTIONS_TIME, CLOSE_DATABASE_TIME, LAST_COMMITS_TIME, Timing};
+use crate::timing::{CLOSE_CONNECTIONS_TIME, CLOSE_DATABASE_TIME, CLOSE_MONITORING_TIME, LAST_COMMITS_TIME, Timing};
 use crate::tls::ServerTls;
 use crate::{graphql, pages, rest};
 
@@ -48,6 +50,9 @@ const NO_COMMITS: CheckState =
 
 /// How often failed authentications are recorded.
 const FAILURES_PERIOD: Duration = Duration::from_secs(60);
+
+/// Connections of the listener of monitoring at a time: scrapers and probes are few.
+const MAX_MONITORING_CONNECTIONS: usize = 64;
 
 /// How many health checks in a row have to fail before the check in Consul says so: a single one may only have taken
 /// long.
@@ -129,6 +134,13 @@ pub struct Server {
     /// How many connections were rejected.
     rejected_connections: Arc<AtomicU64>,
     failed_authentications: Arc<FailedAuthentications>,
+    requests: Arc<RequestMetrics>,
+    /// Whether silent workers are not announced for now.
+    announcements_braked: Arc<AtomicBool>,
+    /// Cancelled as soon as the server is told to stop, before anything is closed.
+    stopping: CancellationToken,
+    /// Where monitoring asks, beside the main listener.
+    monitoring: Option<TcpListener>,
     /// Why the journal ended, if the database file was moved.
     moved: Arc<OnceLock<FileMoved>>,
     announcement: Option<Announcement>,
@@ -228,6 +240,10 @@ impl Server {
             crashed,
             rejected_connections: Arc::default(),
             failed_authentications,
+            requests: Arc::default(),
+            announcements_braked: Arc::default(),
+            stopping: CancellationToken::new(),
+            monitoring: None,
             moved,
             announcement,
             tls: None,
@@ -250,6 +266,12 @@ impl Server {
         Self { tls, ..self }
     }
 
+    /// The same server, which also answers monitoring on this listener while it serves.
+    #[must_use]
+    pub fn with_monitoring_listener(self, monitoring: Option<TcpListener>) -> Self {
+        Self { monitoring, ..self }
+    }
+
     /// The operations.
     pub fn resolvers(&self) -> &Resolvers {
         &self.resolvers
@@ -270,6 +292,7 @@ impl Server {
         let (journal, clock) = (self.journal.clone(), self.clock.clone());
         LivenessSweeper::new(journal, clock, self.options.timing.offline_after)
             .with_rejected_connections(self.rejected_connections.clone())
+            .with_brake(self.announcements_braked.clone())
     }
 
     /// A sweeper for reservations whose time is over; [`serve`](Self::serve) runs one.
@@ -292,7 +315,7 @@ impl Server {
         &self,
     ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static + use<>
     {
-        let authenticator = Authenticator::new(self.resolvers.clone(), self.failed_authentications.clone());
+        let authenticator = self.authenticator();
         let graphql = graphql::routes(
             self.documents.clone(),
             self.resolvers.clone(),
@@ -302,7 +325,55 @@ impl Server {
             self.closing.clone(),
         );
         let rest = rest::routes(self.resolvers.clone(), self.closing.clone());
-        http::with_middleware(rest.merge(graphql).merge(pages::routes()), &self.options.http, authenticator)
+        let routes = rest.merge(graphql).merge(pages::routes()).merge(self.monitoring_routes());
+        http::with_middleware(routes, &self.options.http, authenticator, &self.requests)
+    }
+
+    fn authenticator(&self) -> Authenticator {
+        Authenticator::new(self.resolvers.clone(), self.failed_authentications.clone())
+    }
+
+    fn monitoring_routes(&self) -> Routes {
+        let rejected = self.rejected_connections.clone();
+        let connections = move |families: &mut Vec<Family>| {
+            let help = "Connections that were closed without a request being read, because too many were open.";
+            let family = Family::counter("aetherium_http_connections_rejected", help);
+            families.push(family.with([], rejected.load(Ordering::Relaxed) as f64));
+        };
+        let sources: Vec<Arc<dyn Source>> = vec![
+            self.requests.clone(),
+            Arc::new(connections),
+            self.failed_authentications.clone(),
+            Arc::new(self.documents.clone()),
+            self.resolvers.metrics().clone(),
+            Arc::new(self.journal.clone()),
+            Arc::new(Process),
+        ];
+        monitoring::routes(Monitoring {
+            resolvers: self.resolvers.clone(),
+            sources,
+            announcements_braked: self.announcements_braked.clone(),
+            stopping: self.stopping.clone(),
+        })
+    }
+
+    /// What answers on the listener of monitoring. On a loopback address whoever reaches it may ask, as a scraper on the same
+    /// machine has no other way to be known; on any other it is like the main one.
+    fn serve_monitoring(&self, listener: TcpListener, closing: CancellationToken) -> BoxFuture<'static, ()> {
+        let address = listener.local_addr().ok().filter(|address| address.ip().to_canonical().is_loopback());
+        let authenticator = match address {
+            Some(_) => Authenticator::default(),
+            None => self.authenticator(),
+        };
+        let http = HttpOptions { loopback_port: address.map(|address| address.port()), ..self.options.http.clone() };
+        let service = http::with_middleware(self.monitoring_routes(), &http, authenticator, &self.requests);
+        let options = ListenerOptions {
+            connections: MAX_MONITORING_CONNECTIONS,
+            reserved_connections: 0,
+            tls: self.tls.clone().filter(|_| address.is_none()),
+            ..ListenerOptions::for_this_process(CLOSE_MONITORING_TIME)
+        };
+        http::serve(listener, service, options, closing).boxed()
     }
 
     /// Serves on a listener until told to stop, then shuts down in order: the registration in Consul goes, no
@@ -333,11 +404,17 @@ impl Server {
             ..ListenerOptions::for_this_process(close_time)
         };
         let serving = http::serve(listener, self.routes(), options, self.closing.clone());
+        // It goes on while the main listener closes, so that a probe learns why.
+        let monitoring_closing = CancellationToken::new();
+        let monitoring = self.monitoring.take();
+        let monitoring = monitoring.map(|listener| self.serve_monitoring(listener, monitoring_closing.clone()));
+        let monitoring = tokio::spawn(monitoring.unwrap_or_else(|| ready(()).boxed()));
         let shutting_down = async {
             tokio::select! {
                 () = shutdown.cancelled() => info!("Shutting down"),
                 () = self.crashed.cancelled() => error!("The journal has ended: shutting down"),
             }
+            self.stopping.cancel();
             // First of all, so that clients find the other servers before this one closes their connections.
             leaving.cancel();
             if let Some(announced) = announced
@@ -350,7 +427,11 @@ impl Server {
         // At the same time: sockets and requests in flight share one deadline.
         tokio::join!(serving, shutting_down);
         let (crashed, moved) = (self.crashed.is_cancelled(), self.moved.clone());
-        self.finish().await;
+        monitoring_closing.cancel();
+        let (_, monitoring) = tokio::join!(self.finish(), monitoring);
+        if let Err(error) = monitoring {
+            error!(%error, "The listener of monitoring ended by a fault of ours");
+        }
         match moved.get() {
             Some(moved) => Err(Crashed::FileMoved(moved.clone())),
             None if crashed => Err(Crashed::Fault),
@@ -361,6 +442,7 @@ impl Server {
     /// Stops a server that does not serve.
     pub fn stop(self) -> BoxFuture<'static, ()> {
         async move {
+            self.stopping.cancel();
             self.close_sockets(CLOSE_CONNECTIONS_TIME).await;
             self.finish().await;
         }

@@ -102,6 +102,36 @@ impl NoCredential {
 }
 
 impl NoCredential {
+    /// Every reason.
+    pub const ALL: [Self; 10] = [
+        Self::Missing,
+        Self::Malformed,
+        Self::Unknown,
+        Self::Expired,
+        Self::Revoked,
+        Self::Misplaced,
+        Self::CrossSite,
+        Self::SessionEnded,
+        Self::CodeSpent,
+        Self::CodeUnknown,
+    ];
+
+    /// What monitoring calls it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed => "malformed",
+            Self::Unknown => "unknown",
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Misplaced => "misplaced",
+            Self::CrossSite => "cross_site",
+            Self::SessionEnded => "session_ended",
+            Self::CodeSpent => "code_spent",
+            Self::CodeUnknown => "code_unknown",
+        }
+    }
+
     /// Whether something was sent that may be a guess: neither nothing, nor the cookie of a session that has ended or that
     /// another page has made a browser send, of which pages learn that they have to sign in.
     pub fn is_failure(self) -> bool {

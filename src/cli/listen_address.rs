@@ -30,15 +30,12 @@ pub struct ListenOptions {
 impl ListenOptions {
     /// Binds the port without listening on it yet, so that a port in use is reported before the database is touched.
     pub fn bind(&self) -> anyhow::Result<Bound> {
-        let address = self.listen;
-        let bind = || -> io::Result<TcpSocket> {
-            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-            // Without it, a restart fails until the system has forgotten the connections of the process before.
-            socket.set_reuseaddr(true)?;
-            socket.bind(address)?;
-            Ok(socket)
-        };
-        Ok(Bound { socket: bind().map_err(|error| cannot_listen(address, error))?, address })
+        Bound::to(self.listen, "--listen")
+    }
+
+    /// The same options for another address, which wants the same protection.
+    pub fn at(&self, listen: SocketAddr) -> Self {
+        Self { listen, ..*self }
     }
 
     /// Whether TLS and tokens are asked for: on any address that other machines reach, unless the operator says that
@@ -122,9 +119,22 @@ impl Protection {
 pub struct Bound {
     socket: TcpSocket,
     address: SocketAddr,
+    flag: &'static str,
 }
 
 impl Bound {
+    /// Binds the port that this flag names.
+    pub fn to(address: SocketAddr, flag: &'static str) -> anyhow::Result<Self> {
+        let bind = || -> io::Result<TcpSocket> {
+            let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            // Without it, a restart fails until the system has forgotten the connections of the process before.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            Ok(socket)
+        };
+        Ok(Self { socket: bind().map_err(|error| cannot_listen(address, flag, error))?, address, flag })
+    }
+
     /// The address, whose port is 0 as long as any will do.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -132,18 +142,18 @@ impl Bound {
 
     /// Begins to accept connections. Returns the address with the port, too.
     pub fn listen(self) -> anyhow::Result<(TcpListener, SocketAddr)> {
-        let listener = self.socket.listen(BACKLOG).map_err(|error| cannot_listen(self.address, error))?;
+        let listener = self.socket.listen(BACKLOG).map_err(|error| cannot_listen(self.address, self.flag, error))?;
         let address = listener.local_addr().context("cannot tell the address that is listened on")?;
         Ok((listener, address))
     }
 }
 
-fn cannot_listen(address: SocketAddr, error: io::Error) -> anyhow::Error {
+fn cannot_listen(address: SocketAddr, flag: &str, error: io::Error) -> anyhow::Error {
     if error.kind() == ErrorKind::AddrInUse {
         let another = SocketAddr::new(address.ip(), address.port().checked_add(1).unwrap_or(0));
-        anyhow::anyhow!("Another program listens on {address} already; choose another port, as in --listen {another}")
+        anyhow::anyhow!("Another program listens on {address} already; choose another port, as in {flag} {another}")
     } else {
-        anyhow::Error::new(error).context(format!("Cannot listen on {address} (--listen)"))
+        anyhow::Error::new(error).context(format!("Cannot listen on {address} ({flag})"))
     }
 }
 

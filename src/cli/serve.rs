@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use aetherium::auth::{Caller, CostLimit, Role};
 use aetherium::clock::Clock;
-use aetherium::config::{DurationSetting, is_loopback, network};
+use aetherium::config::{DurationSetting, is_loopback, listen_address, network};
 use aetherium::discovery::{AdvertiseAddress, AdvertiseError, Consul, ConsulOptions, Service};
 use aetherium::http::{HttpOptions, Origin};
 use aetherium::journal::{Retention, tokens_exist, without_password};
@@ -28,7 +28,7 @@ use tracing::{info, warn};
 
 use super::admin_token_file;
 use super::graphql::GraphqlArgs;
-use super::listen_address::{ListenOptions, Mend, Protection, url_from_here};
+use super::listen_address::{Bound, ListenOptions, Mend, Protection, url_from_here};
 use super::output::{print, quoted};
 use super::sign_in_link::SignInLink;
 use super::timing::TimingOptions;
@@ -38,6 +38,11 @@ use super::tls::{TlsOptions, reload_at_hangups};
 pub struct ServeOptions {
     #[command(flatten)]
     listen: ListenOptions,
+
+    /// Address and port of a listener for monitoring only: /metrics, /metrics/workers, /livez, /readyz and /version. On a
+    /// loopback address it asks nobody for a token and is without TLS; on any other it is like --listen.
+    #[arg(long, env = "AETHERIUM_METRICS_LISTEN", value_name = "ADDRESS:PORT", value_parser = listen_address)]
+    metrics_listen: Option<SocketAddr>,
 
     #[command(flatten)]
     tls: TlsOptions,
@@ -168,7 +173,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
     options.timing.check()?;
     // From the first moment on: without a handler, the signal would end the process.
     let hangups = signal(SignalKind::hangup()).context("cannot listen for signals")?;
-    let ServeOptions { listen, tls, database, consul, advertise, admin_token_file, .. } = options;
+    let ServeOptions { listen, metrics_listen, tls, database, consul, advertise, admin_token_file, .. } = options;
     let consul_check_ttl = consul.consul_check_ttl;
     let consul = consul.client()?;
     let advertise = advertise.transpose().context("--advertise cannot be used")?;
@@ -177,8 +182,11 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         "--advertise needs a Consul to announce the server in; say which with --consul"
     );
     let bound = listen.bind()?;
+    let bound_for_monitoring = metrics_listen.map(|address| Bound::to(address, "--metrics-listen")).transpose()?;
+    let listens: Vec<_> =
+        metrics_listen.into_iter().map(|address| listen.at(address)).chain([listen.clone()]).collect();
     let database_shown = without_password(&database.database_url);
-    if listen.needs_protection() {
+    if listens.iter().any(ListenOptions::needs_protection) {
         // As below: it may take its time.
         let Some(found) = shutdown.run_until_cancelled(tokens_exist(&database.database_url)).await else {
             return Ok(());
@@ -186,7 +194,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         let has_tokens = found? || admin_token_file.is_some();
         let (serve, create_token) = commands(bound.address(), &database.database_url);
         let mend = Mend { serve: &serve, create_token: &create_token };
-        listen.check(Protection { has_tls: tls.is_on(), has_tokens }, &mend)?;
+        listens.iter().try_for_each(|listen| listen.check(Protection { has_tls: tls.is_on(), has_tokens }, &mend))?;
     }
     let service = |address, consul: &Consul| {
         let hostname = System::host_name().ok().filter(|name| !name.is_empty());
@@ -206,8 +214,19 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         let ensured = server.resolvers().ensure_admin_token(&Caller::server(), token, "admin token file").await;
         ensured.with_context(|| format!("{} cannot be used (--admin-token-file)", path.display()))?;
     }
-    let (listener, address) = bound.listen()?;
     let protection = Protection { has_tls: tls.is_on(), has_tokens: server.journal().snapshot().has_tokens() };
+    let server = match bound_for_monitoring.map(Bound::listen).transpose()? {
+        Some((listener, address)) => {
+            let url = url_from_here(address, protection.has_tls && !is_loopback(address));
+            info!(metrics.address = %address, "Metrics and probes are on {url}");
+            if let Some(risk) = protection.risk(address) {
+                warn!("{risk}");
+            }
+            server.with_monitoring_listener(Some(listener))
+        }
+        None => server,
+    };
+    let (listener, address) = bound.listen()?;
     info!(
         listen.address = %address,
         database = %database_shown,

@@ -92,8 +92,13 @@ pub struct ZoneCount {
 impl ZoneTotals {
     /// Every zone with a worker in it, by name. Workers without a zone are in none.
     pub fn of(view: &Arc<View>) -> Vec<Self> {
+        Self::of_workers(view.workers().filter(|worker| !worker.identity().zone.is_empty()), view)
+    }
+
+    /// The zones of workers, by name. Workers without a zone are in one whose name is empty.
+    pub(super) fn of_workers(workers: impl Iterator<Item = WorkerView>, view: &View) -> Vec<Self> {
         let mut zones = BTreeMap::<Arc<str>, Self>::new();
-        for worker in view.workers().filter(|worker| !worker.identity().zone.is_empty()) {
+        for worker in workers {
             let name = &worker.identity().zone;
             let zone = match zones.get_mut(name) {
                 Some(zone) => zone,

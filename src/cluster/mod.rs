@@ -10,6 +10,7 @@
 //! with their worker in a [`RenderCache`](crate::render::RenderCache), which is no part of the state.
 
 mod capacity;
+mod census;
 mod change;
 mod counts;
 mod drain;
@@ -48,6 +49,7 @@ mod worker_order;
 pub const MAX_EXACT: i64 = 1 << 53;
 
 pub use capacity::{Capacity, ZoneCapacity};
+pub use census::Census;
 pub use change::{Change, Changes};
 pub use counts::{VmCounts, WorkerCounts, ZoneCount, ZoneTotals};
 pub use drain::{Author, Deadline, Drain, DrainRequest, DrainState, Metadata};

@@ -33,6 +33,7 @@ impl Authenticator {
     /// The error for a client of this address that nobody knows: 401, or 429 after too many credentials that were not
     /// accepted.
     pub fn refusal(&self, why: NoCredential, client: Option<IpAddr>) -> HttpError {
+        self.failures.count_reason(why);
         let counted = if why.is_failure() { self.failures.count(client) } else { Ok(()) };
         match counted {
             Ok(()) => HttpError::unauthorized(why.message()),

@@ -400,6 +400,7 @@ mod tests {
     use crate::http::authentication::Authenticator;
     use crate::http::middleware::stack::with_middleware;
     use crate::http::options::HttpOptions;
+    use crate::http::request_metrics::RequestMetrics;
     use crate::http::routing::{Routes, get};
 
     #[derive(Debug, Deserialize, PartialEq)]
@@ -566,7 +567,8 @@ mod tests {
         let routes = Routes::new()
             .route("/workers/{id}/vms", get(|PathId(id): PathId| async { id }))
             .route("/assets/{name}", get(|PathId(name): PathId| async { name }));
-        let service = with_middleware(routes, &HttpOptions::default(), Authenticator::default());
+        let service =
+            with_middleware(routes, &HttpOptions::default(), Authenticator::default(), &RequestMetrics::default());
         for (path, id) in [
             ("/workers/worker-01/vms", "worker-01"),
             ("/workers/a%2Fb/vms", "a/b"),

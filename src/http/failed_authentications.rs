@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 
+use crate::auth::NoCredential;
+use crate::metrics::{Counter, Family, Source};
+
 /// Failures of one address that are answered with 401 at once, and as many more in each minute, unless told otherwise.
 pub(super) const FAILURES_PER_MINUTE: u32 = 60;
 
@@ -29,6 +32,8 @@ pub struct FailedAuthentications {
     of_the_rest: DefaultDirectRateLimiter,
     clock: DefaultClock,
     recent: Mutex<Recent>,
+    /// For monitoring: all requests of nobody, also those with nothing that could be a guess.
+    by_reason: [Counter; NoCredential::ALL.len()],
 }
 
 #[derive(Debug)]
@@ -54,6 +59,14 @@ impl FailedAuthentications {
             of_the_rest: RateLimiter::direct(quota),
             clock: DefaultClock::default(),
             recent: Mutex::new(Recent { forgotten_at: Instant::now(), untold: 0, last: None }),
+            by_reason: Default::default(),
+        }
+    }
+
+    /// Counts a request of nobody for monitoring, which has no limit.
+    pub fn count_reason(&self, why: NoCredential) {
+        if let Some(counter) = self.by_reason.get(why as usize) {
+            counter.increment();
         }
     }
 
@@ -86,6 +99,17 @@ impl FailedAuthentications {
     pub fn take(&self) -> (u64, Option<IpAddr>) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         (std::mem::take(&mut recent.untold), recent.last.take())
+    }
+}
+
+impl Source for FailedAuthentications {
+    fn collect(&self, families: &mut Vec<Family>) {
+        let help = "Requests that were refused because nobody knows who sent them.";
+        let mut failures = Family::counter("aetherium_auth_failures", help);
+        for (why, counter) in NoCredential::ALL.into_iter().zip(&self.by_reason) {
+            failures.add([("reason", why.word().into())], counter.get() as f64);
+        }
+        families.push(failures);
     }
 }
 

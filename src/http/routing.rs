@@ -6,7 +6,7 @@
 //! of a body is read, how loud the log line is), and its way to a handler is seven allocations, more than it takes to
 //! find a worker (ADR 0036). Here a path is matched once, when the request context is made.
 
-use std::{fmt, future::ready, ops::Range, pin::Pin, time::Duration};
+use std::{fmt, future::ready, ops::Range, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
     extract::Request,
@@ -17,6 +17,7 @@ use axum::{
 
 use super::error::HttpError;
 use super::query_params::{self, Parameter};
+use super::request_metrics::{RequestMetrics, RouteMetrics};
 
 /// Routes whose handlers still need a state `S`.
 pub struct Routes<S = ()>(Vec<Route<Unbound<S>>>);
@@ -278,6 +279,9 @@ impl<S> fmt::Debug for Routes<S> {
 pub(super) struct Router {
     routes: Vec<Route>,
     places: matchit::Router<usize>,
+    /// What is counted of each route, in the same places, and of the paths that none matches.
+    metrics: Vec<Arc<RouteMetrics>>,
+    unknown: Arc<RouteMetrics>,
 }
 
 /// A matched path.
@@ -295,18 +299,19 @@ impl RouteMatch {
     }
 }
 
-impl From<Routes> for Router {
-    fn from(routes: Routes) -> Self {
+impl Router {
+    /// A router of these routes, whose requests are counted here.
+    pub(super) fn new(routes: Routes, metrics: &RequestMetrics) -> Self {
         let routes: Vec<_> = routes.0.into_iter().map(|route| route.bind(&())).collect();
         let mut places = matchit::Router::new();
         for (place, route) in routes.iter().enumerate() {
             places.insert(route.path, place).expect("a path is given once, with all its methods");
         }
-        Self { routes, places }
+        let unknown = metrics.of_unknown_routes();
+        let metrics = routes.iter().map(|route| metrics.of_route(route.path)).collect();
+        Self { routes, places, metrics, unknown }
     }
-}
 
-impl Router {
     /// Matches a path.
     pub(super) fn find(&self, path: &str) -> Option<RouteMatch> {
         let found = self.places.at(path).ok()?;
@@ -320,6 +325,11 @@ impl Router {
 
     pub(super) fn route(&self, found: &RouteMatch) -> Option<&Route> {
         self.routes.get(found.place)
+    }
+
+    /// What is counted of a matched route, or of paths that none matches.
+    pub(super) fn metrics(&self, found: Option<&RouteMatch>) -> &RouteMetrics {
+        found.and_then(|found| self.metrics.get(found.place)).unwrap_or(&self.unknown)
     }
 }
 

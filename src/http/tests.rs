@@ -23,6 +23,7 @@ use super::extract::{Json, OptionalJson, PathId};
 use super::middleware::request_context::current_request;
 use super::middleware::stack::with_middleware;
 use super::options::HttpOptions;
+use super::request_metrics::RequestMetrics;
 use super::routing::{RouteOptions, Routes, get, post};
 
 const KIB: usize = 1024;
@@ -101,7 +102,7 @@ impl Answer {
 }
 
 async fn ask_with(options: &HttpOptions, request: Request) -> Answer {
-    ask_service(with_middleware(routes(), options, Authenticator::default()), request).await
+    ask_service(with_middleware(routes(), options, Authenticator::default(), &RequestMetrics::default()), request).await
 }
 
 async fn ask_service(
@@ -296,7 +297,8 @@ async fn headers_that_are_repeated_are_all_heard_and_of_ids_the_first() {
         [(["gzip;q=0", "gzip"], Some("gzip")), (["*;q=0", "GZIP"], Some("gzip")), (["*;q=0", "deflate"], None)]
     {
         let headers = [JSON, ("accept-encoding", known[0]), ("accept-encoding", known[1])];
-        let service = with_middleware(routes(), &HttpOptions::default(), Authenticator::default());
+        let service =
+            with_middleware(routes(), &HttpOptions::default(), Authenticator::default(), &RequestMetrics::default());
         let request = request("POST", "/api/v1/heartbeats", &headers, text.clone());
         let answer = service.oneshot(request).await.expect("infallible");
         let found = answer.headers().get("content-encoding").map(|found| found.to_str().expect("text"));

@@ -20,6 +20,7 @@ use super::feed::{ChangeFeed, ChangeReceiver, Closed};
 use super::follow::known_state::load;
 use super::follow::notify::follow_replicas;
 use super::liveness_signs::{LivenessSign, LivenessSigns, NotedSign};
+use super::metrics::JournalMetrics;
 use super::published::{Committed, Published};
 use super::queue::command_queue::{QueueSender, command_queue};
 use super::queue::pending_command::ReplyReceiver;
@@ -31,6 +32,7 @@ use crate::auth::Caller;
 use crate::clock::Clock;
 use crate::cluster::{Cursor, Drain, Snapshot};
 use crate::error::{Error, Result};
+use crate::metrics::{Family, Source};
 
 /// How long to wait for a revision that another server has committed.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -51,6 +53,7 @@ struct Shared {
     /// When the database last took no commits, in milliseconds of the monotonic clock; 0 if it always has.
     last_outage: Arc<AtomicU64>,
     health: Arc<CommitHealth>,
+    metrics: Arc<JournalMetrics>,
     token_changes: watch::Receiver<()>,
     event_log: EventLog,
     database: Database,
@@ -79,10 +82,21 @@ impl Journal {
         let poll_now = Arc::new(Notify::new());
         let writer =
             Writer::new(database.clone(), clock, snapshot, published.clone(), feed.clone(), poll_now.clone(), receiver);
-        let (last_outage, health) = (writer.last_outage(), writer.health());
+        let (last_outage, health, metrics) = (writer.last_outage(), writer.health(), writer.metrics());
         let token_changes = writer.token_changes();
-        let shared =
-            Shared { queue, signs, published, feed, poll_now, last_outage, health, token_changes, event_log, database };
+        let shared = Shared {
+            queue,
+            signs,
+            published,
+            feed,
+            poll_now,
+            last_outage,
+            health,
+            metrics,
+            token_changes,
+            event_log,
+            database,
+        };
         Ok((Self(Arc::new(shared)), writer))
     }
 
@@ -307,6 +321,11 @@ impl Journal {
         }
     }
 
+    /// What the journal has counted.
+    pub(super) fn metrics(&self) -> &JournalMetrics {
+        &self.0.metrics
+    }
+
     /// The [noted](Self::note_liveness_signs) signs that are later than their workers' `last_seen`.
     pub fn unrecorded_liveness_signs(&self) -> Vec<NotedSign> {
         self.0.signs.newer_than(&self.snapshot())
@@ -315,5 +334,13 @@ impl Journal {
     /// The signs of life that this server has [noted](Self::note_liveness_signs).
     pub fn liveness_signs(&self) -> Arc<LivenessSigns> {
         self.0.signs.clone()
+    }
+}
+
+impl Source for Journal {
+    fn collect(&self, families: &mut Vec<Family>) {
+        let backlog = self.0.queue.backlog();
+        let waiting = Lane::ALL.map(|lane| (lane.name(), backlog.load(lane).commands));
+        self.0.metrics.collect(waiting, families);
     }
 }

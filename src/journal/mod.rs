@@ -29,6 +29,7 @@ mod handle;
 mod idempotency_record;
 mod incarnation;
 mod liveness_signs;
+mod metrics;
 mod published;
 mod queue;
 mod reservation_sweeper;

@@ -20,8 +20,8 @@ use tracing::{debug, warn};
 use super::commands::{PruneReservations, PruneTokens, PruneTombstones, RecordTokenUses};
 use super::handle::Journal;
 use super::store::pruning::{
-    EventLimits, date_back_idempotency_records, prune_idempotency_records, prune_some_drains, prune_some_events,
-    prune_some_operator_events, surplus_revision,
+    EventLimits, count_events, date_back_idempotency_records, prune_idempotency_records, prune_some_drains,
+    prune_some_events, prune_some_operator_events, surplus_revision,
 };
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::EventClass;
@@ -276,6 +276,7 @@ impl RetentionPruner {
         while let Some(step) = prune_some_operator_events(database, limits(now()), now()).await? {
             removed += step;
         }
+        self.journal.metrics().set_event_rows(count_events(database).await?);
         Ok(removed)
     }
 

@@ -129,13 +129,13 @@ impl Resolvers {
     ) -> impl Stream<Item = Result<T>> + Send + use<T, I> {
         let (resolvers, principal) = (self.clone(), principal.clone());
         let denied = async move { resolvers.denied_later(&principal).await };
-        let state = Some((Box::pin(items), denied.boxed()));
+        let state = Some((Box::pin(items), denied.boxed(), self.metrics.open_stream()));
         stream::unfold(state, |state| async move {
-            let (mut items, mut denied) = state?;
+            let (mut items, mut denied, open) = state?;
             tokio::select! {
                 biased;
                 why = &mut denied => Some((Err(why), None)),
-                item = items.next() => item.map(|item| (item, Some((items, denied)))),
+                item = items.next() => item.map(|item| (item, Some((items, denied, open)))),
             }
         })
     }

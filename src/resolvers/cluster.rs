@@ -3,8 +3,11 @@
 use super::Reading;
 use super::offload::steps;
 use crate::cluster::{
-    ClusterStats, VmCounts, VmFilter, VmStatus, WorkerCounts, WorkerDistribution, WorkerFilter, ZoneTotals,
+    Census, ClusterStats, VmCounts, VmFilter, VmStatus, WorkerCounts, WorkerDistribution, WorkerFilter, ZoneTotals,
 };
+
+/// VMs that are counted by status in the time in which a worker is added to the sums of its zone.
+const VMS_OF_A_STEP: usize = 10;
 
 impl Reading {
     /// Totals of the cluster.
@@ -20,6 +23,22 @@ impl Reading {
     /// The zones that have workers, by name, each with the sums over them.
     pub fn list_zones(&self) -> Vec<ZoneTotals> {
         ZoneTotals::of(&self.view)
+    }
+
+    /// How many steps it takes to count everything for monitoring.
+    pub fn steps_to_take_census(&self) -> u64 {
+        let snapshot = &self.view.snapshot;
+        steps(snapshot.worker_count().saturating_add(snapshot.vm_count() / VMS_OF_A_STEP), 0)
+    }
+
+    /// How many steps it takes to write the series of each worker.
+    pub fn steps_to_write_worker_series(&self) -> u64 {
+        steps(self.view.snapshot.worker_count(), 0)
+    }
+
+    /// Everything that monitoring counts.
+    pub fn census(&self) -> Census {
+        Census::of(&self.view)
     }
 
     /// How many steps it takes to count the workers that match.

@@ -109,4 +109,10 @@ impl Resolvers {
             timestamp: self.clock.now(),
         }
     }
+
+    /// Whether the tables are of this version, as far as the database says so in time.
+    pub async fn is_migrated(&self) -> bool {
+        let asked = timeout(HEALTH_TIMEOUT, self.journal.for_server().database().is_migrated()).await;
+        matches!(asked, Ok(Ok(true)))
+    }
 }

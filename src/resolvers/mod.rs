@@ -24,6 +24,7 @@ mod indexed_pages;
 pub mod join;
 mod liveness_forecast;
 mod long_poll;
+mod metrics;
 pub mod offload;
 pub mod page;
 pub mod placement;
@@ -51,6 +52,7 @@ pub use self::health::{Component, ComponentHealth, Health};
 pub use self::idempotent_request::{IdempotentReply, IdempotentRequest, StoredResponse};
 use self::liveness_forecast::LivenessForecast;
 pub use self::long_poll::WorkersQuery;
+pub use self::metrics::ResolverMetrics;
 use self::offload::Offload;
 pub use self::vms::page_of_worker_vms;
 pub use self::workers::{
@@ -84,6 +86,7 @@ pub struct Resolvers {
     /// Whether Consul answers, if it is used.
     consul: Option<Receiver<bool>>,
     cost_limit: CostLimit,
+    metrics: Arc<ResolverMetrics>,
 }
 
 impl Resolvers {
@@ -102,6 +105,7 @@ impl Resolvers {
             has_seen_tokens,
             consul: None,
             cost_limit: CostLimit::default(),
+            metrics: Arc::default(),
         }
     }
 
@@ -115,6 +119,11 @@ impl Resolvers {
     #[must_use]
     pub fn with_cost_limit(self, cost_limit: CostLimit) -> Self {
         Self { cost_limit, ..self }
+    }
+
+    /// What the operations have counted.
+    pub fn metrics(&self) -> &Arc<ResolverMetrics> {
+        &self.metrics
     }
 
     /// Where long work is done.

@@ -320,6 +320,7 @@ impl EventWatch {
 
     /// Sends a `Resync` event, which says that the stream has a gap, and goes on from the present.
     fn resync(&mut self, oldest: Cursor, what: &str) {
+        self.resolvers.metrics.count_resync();
         let reading = self.resolvers.present();
         let now = reading.view.snapshot.cursor();
         let message = format!("{what}: read the present state, then go on from this event's cursor");

@@ -14,6 +14,7 @@ use super::checks;
 use super::drain_input::{DrainInput, PolicyInput};
 use super::idempotent_request::{IdempotentReply, IdempotentRequest};
 use super::indexed_pages::{self, indexed_order};
+use super::metrics::HeartbeatResult;
 use super::offload::steps;
 use super::page::{Edge, FilteredList, ListById, Listing, Page, PageRequest};
 use super::vms::edge_of_vm;
@@ -367,12 +368,24 @@ impl Resolvers {
         id: &str,
         input: HeartbeatInput,
     ) -> Result<HeartbeatRecorded> {
+        let recorded = match self.submit_heartbeat(caller, id, input) {
+            Ok(submitted) => self.finish_heartbeat(submitted).await,
+            Err(refused) => Err(refused),
+        };
+        self.count_heartbeat(&recorded);
+        recorded
+    }
+
+    fn submit_heartbeat(
+        &self,
+        caller: &Caller,
+        id: &str,
+        input: HeartbeatInput,
+    ) -> Result<Submitted<HeartbeatAccepted>> {
         let permit = self.authorize(caller, Action::Heartbeat)?;
         let offline_after = self.timing.offline_after;
         let command = RecordHeartbeat { worker_id: id.to_owned(), report: input.check()?, offline_after };
-        let submitted =
-            self.journal.with(permit).submit(command, caller).map_err(|refused| self.limit_retry_after(refused))?;
-        self.finish_heartbeat(submitted).await
+        self.journal.with(permit).submit(command, caller).map_err(|refused| self.limit_retry_after(refused))
     }
 
     /// Records the heartbeats of a batch. A heartbeat that is refused does not affect the others; if the queue has no
@@ -389,19 +402,24 @@ impl Resolvers {
         for (worker_id, input) in heartbeats {
             places.push(input.check().map(|report| checked.push(RecordHeartbeat { worker_id, report, offline_after })));
         }
-        let submitted =
-            self.journal.with(permit).submit_all(checked, caller).map_err(|refused| self.limit_retry_after(refused))?;
+        let count = places.len();
+        let submitted = self.journal.with(permit).submit_all(checked, caller).map_err(|refused| {
+            self.metrics.count_refused(&refused, count);
+            self.limit_retry_after(refused)
+        })?;
         let mut submitted = submitted.into_iter();
         let mut replies = Vec::with_capacity(places.len());
         for place in places {
-            replies.push(match place {
+            let reply = match place {
                 // Each checked heartbeat was submitted, in this order.
                 Ok(()) => match submitted.next() {
                     Some(submitted) => self.finish_heartbeat(submitted).await,
                     None => Err(Error::ShuttingDown),
                 },
                 Err(refused) => Err(refused),
-            });
+            };
+            self.count_heartbeat(&reply);
+            replies.push(reply);
         }
         Ok(replies)
     }
@@ -433,6 +451,7 @@ impl Resolvers {
     /// Notes signs of life from heartbeats that are refused, and nothing else of what these say.
     pub fn note_liveness_signs<'a>(&self, caller: &Caller, senders: impl IntoIterator<Item = HeartbeatSender<'a>>) {
         let signs = senders.into_iter().filter_map(|sender| {
+            self.metrics.count_heartbeat(HeartbeatResult::Shed);
             let HeartbeatSender { worker_id, incarnation, boot_id, sequence } = sender;
             // No worker has an incarnation out of range.
             let incarnation = Some(checks::incarnation(incarnation).ok()?);
@@ -450,6 +469,14 @@ impl Resolvers {
         journal.note_liveness_signs(signs.into_iter().filter(|sign| {
             known.find_worker(sign.worker_id).is_some_and(|worker| worker.authorize(caller.principal(), action).is_ok())
         }));
+    }
+
+    /// Counts what became of a heartbeat.
+    fn count_heartbeat(&self, reply: &Result<HeartbeatRecorded>) {
+        match reply {
+            Ok(recorded) => self.metrics.count_accepted(recorded.last_sequence),
+            Err(error) => self.metrics.count_refused(error, 1),
+        }
     }
 
     async fn finish_heartbeat(&self, submitted: Submitted<HeartbeatAccepted>) -> Result<HeartbeatRecorded> {
@@ -471,11 +498,18 @@ impl Resolvers {
         let command = RecordHeartbeat { worker_id: id.to_owned(), report: input.check()?, offline_after };
         let timing = self.timing;
         let show = move |reply: &HeartbeatAccepted, view: Arc<View>| recorded(reply, view, timing);
-        let (answered, reply) = self
-            .commit_idempotent(permit, caller, command, request.of_heartbeats(), show)
-            .await
-            .map_err(|refused| self.limit_retry_after(refused))?;
-        reply.iter().for_each(log_rejected_vms);
+        let committed = self.commit_idempotent(permit, caller, command, request.of_heartbeats(), show).await;
+        let (answered, reply) = committed.map_err(|refused| {
+            self.metrics.count_refused(&refused, 1);
+            self.limit_retry_after(refused)
+        })?;
+        match &reply {
+            Some(reply) => {
+                self.metrics.count_accepted(reply.last_sequence);
+                log_rejected_vms(reply);
+            }
+            None => self.metrics.count_heartbeat(HeartbeatResult::Replayed),
+        }
         Ok(answered)
     }
 
@@ -495,7 +529,7 @@ impl Resolvers {
         for (worker_id, input) in heartbeats {
             places.push(input.check().map(|report| checked.push(RecordHeartbeat { worker_id, report, offline_after })));
         }
-        let timing = self.timing;
+        let (timing, count) = (self.timing, places.len());
         let show = move |replies: &Vec<Result<HeartbeatAccepted>>, view: Arc<View>| {
             let mut replies = replies.iter();
             let one = |place: &Result<()>| {
@@ -505,10 +539,25 @@ impl Resolvers {
             };
             places.iter().map(one).collect()
         };
-        let (answered, replies) = self
-            .commit_idempotent(permit, caller, RecordHeartbeats(checked), request.of_heartbeats(), show)
-            .await
-            .map_err(|refused| self.limit_retry_after(refused))?;
+        let invalid = count - checked.len();
+        let command = RecordHeartbeats(checked);
+        let committed = self.commit_idempotent(permit, caller, command, request.of_heartbeats(), show).await;
+        let (answered, replies) = committed.map_err(|refused| {
+            self.metrics.count_refused(&refused, count);
+            self.limit_retry_after(refused)
+        })?;
+        match &replies {
+            Some(replies) => {
+                self.metrics.count_heartbeats(HeartbeatResult::Invalid, invalid as u64);
+                for reply in replies {
+                    match reply {
+                        Ok(accepted) => self.metrics.count_accepted(accepted.last_sequence),
+                        Err(error) => self.metrics.count_refused(error, 1),
+                    }
+                }
+            }
+            None => self.metrics.count_heartbeats(HeartbeatResult::Replayed, count as u64),
+        }
         replies.iter().flatten().flatten().for_each(log_rejected_vms);
         Ok(answered)
     }

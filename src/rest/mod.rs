@@ -24,6 +24,7 @@ mod placement;
 mod purges;
 mod query_response;
 mod reservations;
+mod service_discovery;
 mod sessions;
 mod tokens;
 mod vms;
@@ -76,6 +77,7 @@ pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
         .route("/api/v1/capacity", get(placement::capacity))
         .route_with(TOLD, "/api/v1/reservations", get(reservations::list).post(reservations::create))
         .route_with(TOLD, "/api/v1/reservations/{id}", get(reservations::one).delete(reservations::release))
+        .route("/api/v1/sd/prometheus", get(service_discovery::prometheus))
         .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
         .route_with(RouteOptions::NOTHING.path_hidden(), "/api/v1/tokens/{id}", delete(tokens::revoke))
         .route_with(SESSION, "/api/v1/session", get(sessions::show).post(sessions::open).delete(sessions::close))

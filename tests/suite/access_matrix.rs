@@ -77,6 +77,7 @@ const REST: &[(&str, Needs, &str)] = &[
     ("GET /cluster/worker-counts", Viewer, ""),
     ("GET /cluster/vm-counts", Viewer, ""),
     ("GET /events", Viewer, ""),
+    ("GET /sd/prometheus", Viewer, ""),
     ("POST /workers/{id}/join", Joiner, JOIN),
     ("POST /workers/{id}/heartbeat", Owner, r#"{"incarnation": 1}"#),
     // Whose heartbeats they are is asked for each of them.
@@ -90,6 +91,16 @@ const REST: &[(&str, Needs, &str)] = &[
     ("GET /openapi.json", Nothing, ""),
     // Last, since sessions are over after that.
     ("DELETE /session", OwnPageAndNothingWrong, ""),
+];
+
+/// What monitoring asks, beside the documented API.
+const MONITORING: &[(&str, Needs, &str)] = &[
+    ("GET /metrics", Viewer, ""),
+    ("GET /metrics/workers", Viewer, ""),
+    ("GET /livez", Nothing, ""),
+    ("GET /readyz", Nothing, ""),
+    ("GET /readyz?verbose", Nothing, ""),
+    ("GET /version", Nothing, ""),
 ];
 
 /// What other parameters make another operation of.
@@ -473,12 +484,14 @@ async fn every_root_field_of_the_schema_is_in_the_table() {
 on_both_databases! {
     async fn rest_lets_in_whom_the_table_says(db: TestDatabase) {
         let matrix = Matrix::on(&db).await;
-        for (operation, needs, body) in REST_BY_PARAMETERS.iter().chain(REST).copied() {
+        let of_api = REST_BY_PARAMETERS.iter().chain(REST).map(|line| (BASE, line));
+        for (base, (operation, needs, body)) in MONITORING.iter().map(|line| ("", line)).chain(of_api) {
+            let (needs, body) = (*needs, *body);
             let (method, template) = operation.split_once(' ').unwrap();
             let is_about_worker = template.starts_with("/workers/{id}");
             for who in &matrix.everybody {
                 for target in who.targets(is_about_worker) {
-                    let path = format!("{BASE}{}", template.replace("{id}", target));
+                    let path = format!("{base}{}", template.replace("{id}", target));
                     let slash = if path.contains('?') { path.replacen('?', "/?", 1) } else { format!("{path}/") };
                     for path in [path, slash] {
                         matrix.put_back().await;

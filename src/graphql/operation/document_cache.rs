@@ -20,11 +20,13 @@ use super::cost;
 use super::document::{Document, DocumentParser, MAX_BYTES};
 use super::limits::{self, Limits};
 use super::persisted_manifest::{self, ManifestError, TrustedDocuments, TrustedMode};
+use super::rejections::Rejections;
 use super::request::ParsedRequest;
 use super::variables;
 use crate::graphql::error::request_error;
 use crate::graphql::options::GraphqlOptions;
 use crate::graphql::schema::index::SchemaIndex;
+use crate::metrics::{Family, Source};
 
 /// How many documents the cache allocates room for. It is no limit, and so low because the cache divides its capacity
 /// into shards by it, each of which must have room for the longest document.
@@ -40,6 +42,7 @@ struct Inner {
     /// None if automatic persisted queries are not supported.
     persisted_queries: Option<PersistedQueryCache>,
     trusted_documents: TrustedDocuments,
+    rejections: Rejections,
 }
 
 /// Counters of the document cache.
@@ -81,7 +84,8 @@ impl DocumentCache {
             DefaultLifecycle::default(),
         );
         let persisted_queries = options.persisted_queries.then(PersistedQueryCache::new);
-        Ok(Self(Arc::new(Inner { parser, cached, persisted_queries, trusted_documents })))
+        let rejections = Rejections::default();
+        Ok(Self(Arc::new(Inner { parser, cached, persisted_queries, trusted_documents, rejections })))
     }
 
     /// The counters so far.
@@ -111,7 +115,11 @@ impl DocumentCache {
 
     /// Finds or parses the document of a request, which sends its text or names it by id or hash. A request whose
     /// document is unknown, invalid or not allowed is refused with an error response.
-    pub fn parse_request(&self, mut request: Request) -> Result<ParsedRequest, Response> {
+    pub fn parse_request(&self, request: Request) -> Result<ParsedRequest, Response> {
+        self.find_or_parse(request).inspect_err(|error_response| self.0.rejections.count(error_response))
+    }
+
+    fn find_or_parse(&self, mut request: Request) -> Result<ParsedRequest, Response> {
         let Inner { trusted_documents, persisted_queries, .. } = &*self.0;
         let text = std::mem::take(&mut request.query);
         // A query string cannot distinguish an empty name from none, so that an empty name counts as none in every
@@ -169,6 +177,10 @@ impl DocumentCache {
     /// Coerces the variables of a request and returns the cost of its operation. A request is refused if it does not
     /// name one of several operations, if its variables cannot be coerced, or if its cost exceeds the limit.
     pub fn check(&self, parsed: &mut ParsedRequest) -> Result<u64, Response> {
+        self.check_operation(parsed).inspect_err(|error_response| self.0.rejections.count(error_response))
+    }
+
+    fn check_operation(&self, parsed: &mut ParsedRequest) -> Result<u64, Response> {
         let Inner { parser, .. } = &*self.0;
         let ParsedRequest { document, request } = parsed;
         limits::check_variables(&request.variables, &parser.limits)?;
@@ -201,6 +213,12 @@ impl fmt::Debug for DocumentCache {
             .field("limits", &parser.limits)
             .field("kept", &cached.len())
             .finish_non_exhaustive()
+    }
+}
+
+impl Source for DocumentCache {
+    fn collect(&self, families: &mut Vec<Family>) {
+        self.0.rejections.collect(families);
     }
 }
 

@@ -18,6 +18,7 @@ pub mod limits;
 pub mod persisted_manifest;
 
 pub mod positions;
+mod rejections;
 pub mod request;
 pub mod request_cache;
 pub mod syntax;

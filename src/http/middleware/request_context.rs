@@ -20,7 +20,7 @@ use std::{
 
 use axum::{
     extract::Request,
-    http::{HeaderValue, Method, Uri, header},
+    http::{HeaderValue, Method, StatusCode, Uri, header},
 };
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use tokio::time::Instant;
@@ -277,6 +277,11 @@ impl RequestContext {
     /// The template of the matched route, such as `/api/v1/workers/{id}`.
     pub fn route(&self) -> Option<&'static str> {
         self.matched().map(|route| route.path)
+    }
+
+    /// Counts the request, whose response begins now.
+    pub(super) fn count(&self, status: StatusCode) {
+        self.state.routes.metrics(self.found.as_ref()).observe(&self.method, status, self.began.elapsed());
     }
 
     /// The id in its path, not decoded.

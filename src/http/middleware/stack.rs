@@ -38,7 +38,8 @@ use crate::http::error::{HttpError, truncate};
 use crate::http::header_template::HeaderTemplate;
 use crate::http::negotiation::{Accept, EVENT_STREAM, NDJSON};
 use crate::http::options::HttpOptions;
-use crate::http::routing::{ResponseFuture, Routes};
+use crate::http::request_metrics::RequestMetrics;
+use crate::http::routing::{ResponseFuture, Router, Routes};
 use crate::http::server::connection::{has_room_for, is_encrypted, is_kept_for_operators};
 
 /// The points of the [cost limit](crate::auth::CostLimit) that may be spent at once.
@@ -50,14 +51,16 @@ const RATELIMIT_REMAINING: HeaderName = HeaderName::from_static("ratelimit-remai
 /// In how many seconds all of them are there again.
 const RATELIMIT_RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
-/// The routes with the middleware around them.
+/// The routes with the middleware around them, which counts their requests.
 pub fn with_middleware(
     routes: Routes,
     options: &HttpOptions,
     authenticator: Authenticator,
+    metrics: &RequestMetrics,
 ) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static + use<>
 {
-    let state = Arc::new(SharedState { options: options.clone(), authenticator, routes: routes.into() });
+    let routes = Router::new(routes, metrics);
+    let state = Arc::new(SharedState { options: options.clone(), authenticator, routes });
     let cors = cors(&options.cors_origins);
     // The outermost middleware of ours: every response gets its id and its log line. It is no
     // `axum::middleware::from_fn`, which boxes its future and a copy of everything inside for each request.
@@ -83,6 +86,7 @@ fn observe(
         HeaderTemplate::complete(headers, context.id.header_value());
         tell_cost_limit(&context, headers);
         debug_assert!(headers.values().all(|value| !value.is_empty()), "nobody has said what: {headers:?}");
+        context.count(response.status());
         write_line(&context, response.status());
         Ok(response)
     }

@@ -689,6 +689,7 @@ mod tests {
     use crate::http::extract::Json;
     use crate::http::middleware::stack::with_middleware;
     use crate::http::options::HttpOptions;
+    use crate::http::request_metrics::RequestMetrics;
     use crate::http::routing::{Routes, get, post};
     use crate::http::server::connection::is_kept_for_operators;
     use crate::tls::self_signed;
@@ -736,7 +737,11 @@ mod tests {
 
     /// One of several connections.
     fn connect_among(routes: Routes, asked: Arc<Call>, unsent: Arc<UnsentBytes>) -> DuplexStream {
-        serve_in_memory(with_middleware(routes, &HttpOptions::default(), Authenticator::default()), asked, unsent)
+        serve_in_memory(
+            with_middleware(routes, &HttpOptions::default(), Authenticator::default(), &RequestMetrics::default()),
+            asked,
+            unsent,
+        )
     }
 
     /// The same for any service.
@@ -776,7 +781,8 @@ mod tests {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
             let address = listener.local_addr().expect("an address");
             let shutdown = CancellationToken::new();
-            let service = with_middleware(routes, &HttpOptions::default(), Authenticator::default());
+            let service =
+                with_middleware(routes, &HttpOptions::default(), Authenticator::default(), &RequestMetrics::default());
             let running = tokio::spawn(serve(listener, service, options, shutdown.clone()));
             Self { address, shutdown, running }
         }
@@ -829,7 +835,8 @@ mod tests {
             is_encrypted: true,
             authenticated: Arc::default(),
         };
-        let service = with_middleware(routes, &HttpOptions::default(), Authenticator::default());
+        let service =
+            with_middleware(routes, &HttpOptions::default(), Authenticator::default(), &RequestMetrics::default());
         let end = End { asked: shutdown, enforced: CancellationToken::new() };
         let server = server.expect("a handshake");
         let served = serve_connection(server, None, connection.clone(), service, Timeouts::default(), end);

@@ -123,6 +123,15 @@ impl Lane {
     pub const ALL: [Self; 3] = [Self::Operators, Self::Server, Self::Workers];
     /// How many there are.
     pub const COUNT: usize = Self::ALL.len();
+
+    /// What monitoring calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Operators => "operators",
+            Self::Server => "server",
+            Self::Workers => "workers",
+        }
+    }
 }
 
 /// The VMs of a worker that this server knows of.

@@ -31,6 +31,7 @@ use crate::journal::batch::Batch;
 use crate::journal::feed::ChangeFeed;
 use crate::journal::follow::known_state::KnownState;
 use crate::journal::follow::notify::CommitNotifier;
+use crate::journal::metrics::JournalMetrics;
 use crate::journal::published::Published;
 use crate::journal::queue::backlog::MAX_BATCH_COMMANDS;
 use crate::journal::queue::command_queue::QueueReceiver;
@@ -72,6 +73,7 @@ pub struct Writer {
     /// Notifies other servers of commits.
     notifier: CommitNotifier,
     health: Arc<CommitHealth>,
+    metrics: Arc<JournalMetrics>,
     /// Set while the database is known to take no commits, or not all of them.
     outage: Option<Outage>,
     /// Where batches are acknowledged, if not by the writer itself.
@@ -116,6 +118,7 @@ impl Writer {
             poll_now,
             notifier: CommitNotifier::new(database.clone()),
             health: Arc::new(CommitHealth::new(database.progress().clone())),
+            metrics: Arc::new(JournalMetrics::new()),
             outage: None,
             acknowledgements: None,
             database,
@@ -136,6 +139,11 @@ impl Writer {
     /// The health of commits, which the writer records.
     pub fn health(&self) -> Arc<CommitHealth> {
         self.health.clone()
+    }
+
+    /// What the writer counts for monitoring.
+    pub fn metrics(&self) -> Arc<JournalMetrics> {
+        self.metrics.clone()
     }
 
     /// Commits whatever waits as soon as the previous batch is done, until told to stop, or until what is committed
@@ -273,12 +281,13 @@ impl Writer {
     async fn commit_watched(&mut self, commands: &mut PendingCommands) -> Result<(), Failure> {
         self.health.begin_commit();
         let (database, progress) = (self.database.clone(), self.database.progress().clone());
-        let in_progress = self.queue.begin_commit(commands);
+        let (in_progress, begun) = (self.queue.begin_commit(commands), Instant::now());
         let work = self.try_commit_with_retry(commands);
         let outcome = watchdog::watch(&database, &progress, WorkKind::Commit, work).await;
         let has_succeeded = matches!(outcome, Ok(Ok(())));
         self.queue.end_commit(in_progress, has_succeeded);
         self.health.end_commit(has_succeeded);
+        self.metrics.observe_commit(commands.len(), begun.elapsed(), has_succeeded);
         outcome.unwrap_or_else(|aborted| Err(outage(aborted.0)))
     }
 

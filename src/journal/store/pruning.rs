@@ -10,7 +10,7 @@
 
 use entity::idempotency_record::Request;
 use entity::{cluster, drain, event, idempotency_record};
-use sea_orm::{EntityTrait as _, QueryFilter as _, QuerySelect as _};
+use sea_orm::{EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QuerySelect as _};
 
 use super::database::Database;
 use crate::clock::Timestamp;
@@ -43,6 +43,11 @@ pub async fn surplus_revision(database: &Database, class: EventClass, max_events
         events = events.filter(event::Entity::by_operators());
     }
     Ok(events.offset(max_events).into_tuple().one(&*database.readers()).await?)
+}
+
+/// How many events there are.
+pub async fn count_events(database: &Database) -> Result<u64> {
+    Ok(event::Entity::find().count(&*database.readers()).await?)
 }
 
 /// Removes some of the oldest events that operators did not cause, if they have to go. Answers how many; none if no

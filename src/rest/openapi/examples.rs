@@ -262,6 +262,19 @@ pub(super) fn worker_counts() -> Value {
     json!({"total": 5, "active": 4, "draining": 1, "offline": 0, "zones": zones, "revision": 813})
 }
 
+pub(super) fn target_groups() -> Value {
+    let labels = json!({
+        "__meta_aetherium_address": "192.168.1.10:8081",
+        "__meta_aetherium_hostname": "node1.example.com",
+        "__meta_aetherium_label_env": "production",
+        "__meta_aetherium_labelpresent_env": "true",
+        "__meta_aetherium_status": "active",
+        "__meta_aetherium_worker_id": "worker-01",
+        "__meta_aetherium_zone": "us-west-1a",
+    });
+    json!([{"targets": ["192.168.1.10:9100"], "labels": labels}])
+}
+
 pub(super) fn vm_counts() -> Value {
     json!({
         "total": 17,

@@ -164,7 +164,7 @@ mod tests {
 
     use crate::rest::paging::PagingQuery;
     use crate::rest::query_response::MinRevisionQuery;
-    use crate::rest::{drain_workers, events, placement, reservations, vms, workers};
+    use crate::rest::{drain_workers, events, placement, reservations, service_discovery, vms, workers};
 
     /// Tells which fields a struct would read, and reads nothing.
     struct FieldsOf<'a>(&'a mut BTreeSet<&'static str>);
@@ -253,6 +253,10 @@ mod tests {
         assert_eq!(
             documented(paths["/cluster/vm-counts"].get.as_ref()),
             fields_of!(vms::VmListQuery, MinRevisionQuery)
+        );
+        assert_eq!(
+            documented(paths["/sd/prometheus"].get.as_ref()),
+            fields_of!(workers::WorkerFilterQuery, service_discovery::DiscoveryQuery, MinRevisionQuery)
         );
         assert_eq!(documented(paths["/events"].get.as_ref()), fields_of!(events::EventsQuery, MinRevisionQuery));
     }

@@ -11,8 +11,8 @@ use utoipa::openapi::{RefOr, Schema};
 
 use super::answers::failures;
 use super::schema::{
-    any_text, described, exact, flag, formatted, list, map, measure, named, object, one_of, or_null, whole, whole_of,
-    with_keyword, with_optional,
+    any_text, described, exact, flag, formatted, list, list_up_to, map, measure, named, object, one_of, or_null, whole,
+    whole_of, with_keyword, with_optional,
 };
 use super::shapes::PAGE_CURSOR;
 use crate::auth::{Role, TokenKind, TokenState};
@@ -263,6 +263,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         ("HeartbeatResults", heartbeat_results()),
         ("RecordedHeartbeat", recorded_heartbeat()),
         ("RefusedHeartbeat", refused_heartbeat()),
+        ("TargetGroup", target_group()),
         ("Health", health()),
         ("ComponentStatus", component_status()),
         ("Failure", failure()),
@@ -734,6 +735,25 @@ fn component_status() -> Object {
     let mut status = one_of(["ok", "unavailable"]);
     status.description = Some("How a part of the server is.".to_owned());
     status
+}
+
+/// Scrape targets of Prometheus with their labels.
+fn target_group() -> Object {
+    object(
+        "A worker as Prometheus' HTTP service discovery reads it.",
+        [
+            ("targets", described(list_up_to(1, any_text()), "Host and port that are to be scraped.")),
+            (
+                "labels",
+                described(
+                    map(any_text()),
+                    "What is known of the worker: `__meta_aetherium_worker_id`, `_hostname`, `_address`, `_zone`, `_status`, \
+                     `_capabilities` between commas, and of each label `_label_<key>` and `_labelpresent_<key>`, whose key \
+                     has underscores for whatever is no letter, digit or underscore. What is empty is left out.",
+                ),
+            ),
+        ],
+    )
 }
 
 /// The body of a 503 from the health route: its components, or the general error of a server that cannot tell.

@@ -12,7 +12,7 @@ use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Required, ResponseBuilder};
 
 use super::answers::{Headers, JSON, content, failure, json_of, not_modified, not_stored, nothing, session_cookie};
-use super::schema::{any_text, described, named};
+use super::schema::{any_text, described, list, named};
 use super::{examples, parameters};
 use crate::http::{EVENT_STREAM, NDJSON};
 
@@ -69,6 +69,7 @@ pub(super) fn paths() -> Paths {
         .path("/reservations", reservations)
         .path("/reservations/{id}", reservation)
         .path("/events", get(list_events()))
+        .path("/sd/prometheus", get(discover_targets()))
         .path("/workers/{id}/join", post(join_worker()))
         .path("/workers/{id}/heartbeat", post(record_heartbeat()))
         .path("/heartbeats", post(record_heartbeats()))
@@ -315,6 +316,25 @@ fn count_workers() -> OperationBuilder {
         .parameter(parameters::if_none_match())
         .response("304", not_modified())
         .response("200", json_of("The counts.", "WorkerCounts", examples::worker_counts()).of_a_revision())
+        .fails(QUESTION)
+        .fails([409])
+}
+
+fn discover_targets() -> OperationBuilder {
+    let groups = described(list(named("TargetGroup")), "One group for each worker that matches, by id.");
+    let targets = nothing("The targets.").content(JSON, content(groups, examples::target_groups())).of_a_revision();
+    operation("discoverTargets", SERVER, "List scrape targets for Prometheus")
+        .description(Some(
+            "Workers as Prometheus' HTTP service discovery reads them (`http_sd_configs`): what is known of each is in \
+             labels that begin with `__meta_aetherium_`, for relabelling. The target is the address of the worker, with \
+             another port if one is asked for.",
+        ))
+        .takes(parameters::workers())
+        .parameter(parameters::target_port())
+        .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
+        .response("200", targets)
         .fails(QUESTION)
         .fails([409])
 }

@@ -512,6 +512,13 @@ pub(super) fn goodbye() -> [Parameter; 5] {
     ]
 }
 
+/// The port of scrape targets.
+pub(super) fn target_port() -> Parameter {
+    let description = "The port of the targets, such as that of an exporter on the workers' hosts. Without it, the address \
+                       of a worker is taken as it is.";
+    query("port", whole(1..=65_535), description, 9100)
+}
+
 /// A query parameter that may be given once.
 fn query(name: &str, schema: impl Into<RefOr<Schema>>, description: &str, example: impl Into<Value>) -> Parameter {
     parameter(name, ParameterIn::Query, schema, description).example(Some(example.into())).build()

@@ -135,7 +135,7 @@ export class Scraper {
 }
 
 /** The port that a process listens on; it does not say itself which one the system chose. */
-function listeningPort(pid) {
+export function listeningPort(pid) {
   const sockets = readdirSync(`/proc/${pid}/fd`).map((fd) => {
     try {
       return readlinkSync(`/proc/${pid}/fd/${fd}`);

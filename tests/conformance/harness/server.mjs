@@ -22,24 +22,28 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.e
 export class Server {
   #arguments;
   #folder;
+  #offlineAfter;
   #child;
   #log;
   #exit;
 
   /** Where it listens; the same after a restart. */
   address;
+  /** Where it listens for monitoring, if it was told to. */
+  metricsAddress;
   /** Its workers and their VMs. */
   fleet;
 
-  constructor(folder, further) {
+  constructor(folder, further, offlineAfter) {
     this.#folder = folder;
     this.#arguments = further;
+    this.#offlineAfter = offlineAfter;
   }
 
   /** Starts a server on a free port of the loopback interface, with a populated fleet unless it is to be empty. */
-  static async start({ args = [], empty = false } = {}) {
+  static async start({ args = [], empty = false, offlineAfter = '1h' } = {}) {
     assert(existsSync(BINARY), `${BINARY} is missing: tests/run builds it; so does cargo build`);
-    const server = new Server(mkdtempSync(path.join(tmpdir(), 'aetherium-conformance-')), args);
+    const server = new Server(mkdtempSync(path.join(tmpdir(), 'aetherium-conformance-')), args, offlineAfter);
     await server.#run('127.0.0.1:0');
     if (empty) return server;
     try {
@@ -95,8 +99,8 @@ export class Server {
   }
 
   async #run(listen) {
-    // Workers of these tests beat when a test says so.
-    const settings = ['--database-url', `sqlite://${this.#folder}/aetherium.db`, '--offline-after', '1h'];
+    // Workers of these tests beat when a test says so, hence the long time-out of most.
+    const settings = ['--database-url', `sqlite://${this.#folder}/aetherium.db`, '--offline-after', this.#offlineAfter];
     const child = spawn(BINARY, ['serve', '--listen', listen, ...settings, ...this.#arguments], {
       cwd: this.#folder,
       env: { PATH: process.env.PATH, TMPDIR: this.#folder },
@@ -118,6 +122,7 @@ export class Server {
     createInterface(child.stderr).on('line', (line) => log.push(line.startsWith('{') ? JSON.parse(line) : { message: line }));
     const ready = await log.first('address it listens on', (line) => line['listen.address']);
     this.address = ready['listen.address'];
+    this.metricsAddress = log.items.find((line) => line['metrics.address'])?.['metrics.address'];
   }
 
   async #end(signal, expected) {

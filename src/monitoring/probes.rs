@@ -1,0 +1,119 @@
+//! Probes: whether the process lives (`/livez`), whether it should be sent requests (`/readyz`), and which version it is
+//! (`/version`).
+//!
+//! A server without its database is degraded and *ready*: it answers questions from memory. All servers lose their database
+//! at the same moment, and a balancer that dropped them all would make a whole outage of half of one. Where changes can be
+//! made is asked at `/api/v1/health?require=commits`.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+
+use super::endpoint::Monitoring;
+use crate::http::{HttpError, Json};
+use crate::resolvers::ComponentHealth;
+
+/// The version of this program.
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What is opened to find out whether a file or a socket can be.
+const ANY_FILE: &str = "/dev/null";
+
+/// `GET /livez`: an answer means that the event loop turns, whatever else is wrong.
+pub(super) async fn live() -> Response {
+    text("ok\n".to_owned())
+}
+
+/// One thing that was looked at.
+struct Check {
+    name: &'static str,
+    problem: Option<&'static str>,
+    /// Whether a server with this problem should be sent no requests.
+    is_vital: bool,
+}
+
+impl Check {
+    fn of(name: &'static str, is_ok: bool, problem: &'static str, is_vital: bool) -> Self {
+        Self { name, problem: (!is_ok).then_some(problem), is_vital }
+    }
+
+    /// `[+]journal ok`, as Kubernetes writes it.
+    fn line(&self) -> String {
+        match self.problem {
+            None => format!("[+]{} ok", self.name),
+            Some(problem) => format!("[-]{} {problem}", self.name),
+        }
+    }
+}
+
+/// `GET /readyz`: whether requests should be sent here. With `?verbose`, what was looked at.
+pub(super) async fn ready(State(monitoring): State<Arc<Monitoring>>, uri: Uri) -> Response {
+    let is_verbose = uri.query().is_some_and(|query| !query.is_empty());
+    let checks = checks(&monitoring, is_verbose).await;
+    let vital: Vec<_> = checks.iter().filter(|check| check.is_vital && check.problem.is_some()).collect();
+    if !vital.is_empty() {
+        let problems: Vec<_> = vital.iter().map(|check| check.line()).collect();
+        return not_stored(HttpError::unavailable(format!("Not ready: {}", problems.join(", "))).into_response());
+    }
+    if !is_verbose {
+        return text("ok\n".to_owned());
+    }
+    let lines: String = checks.iter().map(|check| format!("{}\n", check.line())).collect();
+    let is_degraded = checks.iter().any(|check| check.problem.is_some());
+    let verdict = if is_degraded { "readyz check passed, degraded" } else { "readyz check passed" };
+    text(format!("{lines}{verdict}\n"))
+}
+
+/// The checks; that of the tables, which is a question to the database and keeps no server from being ready, only if
+/// `is_verbose`.
+async fn checks(monitoring: &Monitoring, is_verbose: bool) -> Vec<Check> {
+    const FROM_MEMORY: &str = "unavailable: questions are answered from memory";
+    let Monitoring { resolvers, stopping, .. } = monitoring;
+    let is_migrated = async { !is_verbose || resolvers.is_migrated().await };
+    let (health, is_migrated) = tokio::join!(resolvers.health(), is_migrated);
+    let mut checks = vec![
+        Check::of("shutdown", !stopping.is_cancelled(), "the server is shutting down", true),
+        Check::of("descriptors", File::open(ANY_FILE).is_ok(), "no file or socket can be opened", true),
+        Check::of("migrations", is_migrated, "the tables are not known to be of this version", false),
+    ];
+    let components = health.named_components().map(|(name, health)| {
+        let is_ok = match health {
+            ComponentHealth::Ok => true,
+            ComponentHealth::Unavailable => false,
+        };
+        match name {
+            "journal" => Check::of(name, is_ok, "has ended: the server has to be restarted", true),
+            "database" => Check::of(name, is_ok, FROM_MEMORY, false),
+            "commits" => Check::of(name, is_ok, "unavailable: changes are refused", false),
+            _ => Check::of(name, is_ok, "unavailable", false),
+        }
+    });
+    checks.extend(components);
+    checks
+}
+
+#[derive(Serialize)]
+struct Version {
+    name: &'static str,
+    version: &'static str,
+}
+
+/// `GET /version`
+pub(super) async fn version() -> Response {
+    not_stored(Json(Version { name: "aetherium", version: VERSION }).into_response())
+}
+
+fn text(body: String) -> Response {
+    let media = (header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    not_stored((HeaderMap::from_iter([media]), body).into_response())
+}
+
+/// It is about this moment.
+fn not_stored(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
