@@ -308,24 +308,6 @@ on_both_databases! {
         assert_eq!(send().await.json()["total_changed"], 4);
     }
 
-    async fn many_drains_take_no_more_statements_than_two(cluster: TestCluster) {
-        cluster.add((0..42).map(|at| worker(&format!("w{at:02}")).zone(if at < 2 { "a" } else { "b" }))).await;
-        let mut sent = Vec::new();
-        for zone in ["a", "b"] {
-            let filter = json!({"zones": [zone]});
-            let mut fewest = u64::MAX;
-            // What the server does by itself meanwhile is not in each of several.
-            for _ in 0..5 {
-                let before = cluster.statements_sent();
-                assert_eq!(drain(&cluster, json!({"filter": filter, "reason": "r"})).await.status, 200);
-                fewest = fewest.min(cluster.statements_sent() - before);
-                assert_eq!(activate(&cluster, json!({"filter": filter})).await.status, 200);
-            }
-            sent.push(fewest);
-        }
-        assert_eq!(sent[0], sent[1]);
-    }
-
     async fn filters_are_of_the_moment_at_which_the_drain_is_decided(cluster: TestCluster) {
         furnish(&cluster).await;
         cluster.rest().post("/api/v1/workers/a2/drain").await;
