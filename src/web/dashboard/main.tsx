@@ -22,9 +22,11 @@
 // 5. Everything that the page shows is in its address: `parameter('q')`, `setQuery({ q })`, `href('workers', { q })`
 //    (`router.ts`). Links are plain `<a href={href(…)}>`.
 // 6. Parts: `Card`, `Status`/`WorkerStatusChip`, `Table`/`ColumnMenu`, `Time`/`Since`/`Clock`, `Dialog`/`Confirm`,
-//    `toast`, `Empty`/`Code`, `CopyButton`/`CopyAs`/`Menu`, `Sparkline`, `useKeys`; numbers by `format.ts`.
+//    `toast`, `Empty`/`Code`, `CopyButton`/`CopyAs`/`Menu`, `Sparkline`, `Meter`, `Glow`, `EventLine` and `useLastEvents`,
+//    `DrainDialog`/`activateWithUndo`, `useKeys`; numbers by `format.ts`, ids of elements by `useElementId`.
 //    A page whose table fills the screen calls `useFullPage()` and gives the table the class `fill`.
-// 7. Status is shape, word and colour. Figures say what they count. Hostile text stays text: no `dangerouslySetInnerHTML`.
+// 7. Modules that only compute are tested in tests/conformance/dashboard.test.mjs, which also holds the weights and types.
+// 8. Status is shape, word and colour. Figures say what they count. Hostile text stays text: no `dangerouslySetInnerHTML`.
 
 import { render } from 'preact';
 import { App } from './app';
