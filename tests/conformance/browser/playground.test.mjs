@@ -114,6 +114,34 @@ describe('playground', () => {
     await visit.leave();
   });
 
+  test('says below an answer what it was, and copies the question as curl', async () => {
+    const visit = await open();
+    await run(visit);
+    await answered(visit, 'pageInfo');
+    await visit.until(() => /200 OK.*ms.*kB.*cost [\d,]+ of/.test(document.querySelector('.report')?.textContent));
+    await visit.click('[aria-label="Copy as curl"]');
+    await visit.until(() => document.querySelector('[aria-label="Copied"]') !== null);
+    const command = await visit.page.evaluate(() => navigator.clipboard.readText());
+    assert.match(command, /^curl -s \\\n {2}'http:\/\/[^']+\/graphql'/);
+    assert.match(command, /"operationName":"ListWorkers","variables":\{"first":10\}/);
+    await visit.leave();
+  });
+
+  test('keeps a log of what a subscription told, on a phone, too', async () => {
+    const visit = await open();
+    await choose(visit, 'FollowHeartbeats');
+    await visit.page.setViewport({ width: 360, height: 740 });
+    await run(visit);
+    await answered(visit, 'receivedAt');
+    await visit.until((count) => document.querySelectorAll('.report .log details').length === count, server.fleet.workers.length);
+    await visit.click('.report .log summary');
+    await visit.until(() => document.querySelector('.report details[open] pre')?.textContent.includes('workerHeartbeats'));
+    const width = await visit.page.$eval('.graphiql-response', (pane) => pane.clientWidth);
+    assert(width > 300, `the answer has ${width} px`);
+    await run(visit);
+    await visit.leave();
+  });
+
   test('follows events, and goes on from a cursor', async () => {
     const visit = await open();
     await choose(visit, 'FollowEvents');
