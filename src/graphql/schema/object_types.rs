@@ -221,6 +221,7 @@ macro_rules! object {
         pub struct $object(pub $view);
 
         $(#[$doc])*
+        #[allow(clippy::wrong_self_convention, reason = "a field whose name begins with `from` is no conversion")]
         #[Object]
         impl $object {
             $($done)*
