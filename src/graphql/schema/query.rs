@@ -129,12 +129,12 @@ impl Query {
         #[graphql(desc = "In what order; by id if left out. A cursor is of one order: none of another goes with it.")]
         order_by: Option<VmOrder>,
     ) -> Result<VmConnection> {
-        let request = PageArguments { first, after, last, before }.into();
+        let request: PageRequest = PageArguments { first, after, last, before }.into();
         let filter = filter.unwrap_or_default().try_into()?;
         let order = order_by.map(Into::into).unwrap_or_default();
         let mut reading = ctx.data::<Reading>()?.clone();
-        // In the order by id, no cursor is of a revision.
-        if order != cluster::VmOrder::default() {
+        if request.after.is_some() || request.before.is_some() {
+            // A cursor may come from a server that is ahead of this one.
             reading = ctx.data::<Resolvers>()?.read_for_page(reading, &request).await?;
         }
         VmConnection::of(ctx, reading.page_of_vms(&filter, order, &request)?)

@@ -223,9 +223,12 @@ mod tests {
         assert_eq!(documented(paths["/workers/{id}"].delete.as_ref()), fields_of!(workers::DeregistrationQuery));
         assert_eq!(
             documented(paths["/workers/{id}/vms"].get.as_ref()),
-            fields_of!(workers::VmsQuery, MinRevisionQuery)
+            fields_of!(workers::VmsQuery, vms::VmOrderQuery, MinRevisionQuery)
         );
-        assert_eq!(documented(paths["/vms"].get.as_ref()), fields_of!(vms::VmListQuery, PagingQuery, MinRevisionQuery));
+        assert_eq!(
+            documented(paths["/vms"].get.as_ref()),
+            fields_of!(vms::VmListQuery, vms::VmOrderQuery, PagingQuery, MinRevisionQuery)
+        );
         assert_eq!(documented(paths["/vms/{id}"].get.as_ref()), fields_of!(MinRevisionQuery));
         assert_eq!(documented(paths["/cluster/stats"].get.as_ref()), fields_of!(MinRevisionQuery));
         assert_eq!(documented(paths["/cluster/distribution"].get.as_ref()), fields_of!(MinRevisionQuery));
