@@ -2,7 +2,8 @@
 //!
 //! The VMs are placed by the rules of [`placement`](super::placement), on none of the workers that are to be emptied. A
 //! VM that holds a slot on another worker, too, which is online and takes VMs, is about to arrive there, and needs no
-//! further room. The VMs of other workers that drain have to move as well: they are given room first, so that two drains
+//! further room; nor does a VM for which a reservation that names it holds a slot on such a worker, whatever its size:
+//! that room is taken from what is free there already. The VMs of other workers that drain have to move as well: they are given room first, so that two drains
 //! that fit by themselves, and not together, are not both told that they fit.
 //!
 //! A plan moves nothing and holds nothing. The [journal](crate::journal) makes it of the latest state before it drains
@@ -71,7 +72,7 @@ pub struct StrandedVm {
 }
 
 /// The workers of one state, of which plans are made.
-pub struct Fleet<'a, H> {
+pub struct Fleet<'a, H, R> {
     /// All of them.
     pub workers: Vec<&'a Arc<Worker>>,
     /// Which of them are online.
@@ -80,6 +81,8 @@ pub struct Fleet<'a, H> {
     pub reserved: ReservedAt,
     /// The workers on which a VM holds a slot. Of one that is on its own worker only, there may be none.
     pub holders: H,
+    /// The worker on which a reservation that names the VM holds a slot for it, if there is one.
+    pub reserved_place: R,
     /// The state's revision.
     pub revision: u64,
 }
@@ -96,11 +99,12 @@ impl EvacuationPlan {
     }
 
     /// The plan for the workers with these ids, with at most so many VMs in each list.
-    pub fn of<'a, H>(fleet: &Fleet<'a, H>, ids: &HashSet<&WorkerId>, listed: usize) -> Self
+    pub fn of<'a, H, R>(fleet: &Fleet<'a, H, R>, ids: &HashSet<&WorkerId>, listed: usize) -> Self
     where
         H: Fn(&Vm) -> Vec<&'a Arc<Worker>>,
+        R: Fn(&Vm) -> Option<&'a Arc<Worker>>,
     {
-        let Fleet { workers, cutoff, reserved, holders, revision } = fleet;
+        let Fleet { workers, cutoff, reserved, holders, reserved_place, revision } = fleet;
         let is_emptied = |worker: &Worker| ids.contains(&worker.id);
         let takes_vms = |worker: &Worker| {
             worker.policy == SchedulingPolicy::Active && worker.availability(*cutoff) == Availability::Online
@@ -110,8 +114,9 @@ impl EvacuationPlan {
         let mut leaving = |worker: &'a Arc<Worker>| -> Vec<&'a Arc<Vm>> {
             let leaves = |vm: &&Arc<Vm>| {
                 let holders = holders(vm);
+                let has_place = |other: &Worker| other.id != vm.worker_id && !is_emptied(other) && takes_vms(other);
                 let stays =
-                    holders.iter().any(|other| other.id != vm.worker_id && !is_emptied(other) && takes_vms(other));
+                    holders.iter().any(|other| has_place(other)) || reserved_place(vm).is_some_and(|it| has_place(it));
                 !stays && (holders.is_empty() || moving.insert(vm.id.clone()))
             };
             worker.slot_holders().filter(leaves).collect()
@@ -175,11 +180,17 @@ impl EvacuationPlan {
             let workers = workers.filter_map(|id| snapshot.find_worker(id.as_str()));
             workers.filter(|worker| worker.vm(vm.id.as_str()).is_some_and(|vm| vm.status.holds_slot())).collect()
         };
+        let reserved_place = |vm: &Vm| {
+            let reservation = snapshot.reservation(snapshot.reservation_for_vm(vm.id.as_str())?.as_str())?;
+            let slot = reservation.held_slot_for(&vm.id).filter(|_| reservation.is_held_at(view.now))?;
+            snapshot.find_worker(slot.worker_id.as_str())
+        };
         let fleet = Fleet {
             workers: snapshot.workers().collect(),
             cutoff: view.cutoff(),
             reserved: snapshot.reserved_at(view.now),
             holders,
+            reserved_place,
             revision: snapshot.revision,
         };
         Self::of(&fleet, ids, listed)
@@ -257,6 +268,7 @@ mod tests {
         workers: &'a [Arc<Worker>],
         from: &dyn Fn(&Worker) -> bool,
         is_emptied: &dyn Fn(&Worker) -> bool,
+        reserved: &[(VmId, usize)],
         known: &mut Vec<VmId>,
     ) -> Vec<&'a Arc<Vm>> {
         let mut leaving = Vec::new();
@@ -267,7 +279,8 @@ mod tests {
                         && !is_emptied(other)
                         && other.policy == SchedulingPolicy::Active
                         && other.life.deregistered_at.is_none()
-                        && other.usage.vms.iter().any(|it| it.id == vm.id && it.status == VmStatus::Running)
+                        && (other.usage.vms.iter().any(|it| it.id == vm.id && it.status == VmStatus::Running)
+                            || reserved.iter().any(|(id, at)| *id == vm.id && workers[*at].id == other.id))
                 });
                 if !has_arrived && !known.contains(&vm.id) {
                     known.push(vm.id.clone());
@@ -283,6 +296,7 @@ mod tests {
         fn a_plan_is_what_a_look_at_all_workers_for_each_vm_finds(
             made in prop::collection::vec((made(), made_vms()), 0..14),
             chosen in prop::collection::hash_set(0_usize..14, 0..5),
+            reserved in prop::collection::btree_map(0_u8..24, 0_usize..14, 0..6),
             listed in 0_usize..30,
         ) {
             let workers: Vec<_> = made.iter().enumerate().map(|(at, (made, vms))| worker_with(at, made, vms)).collect();
@@ -292,15 +306,24 @@ mod tests {
                 let holders: Vec<_> = workers.iter().filter(holds).collect();
                 if holders.len() > 1 { holders } else { Vec::new() }
             };
-            let cutoff = LivenessCutoff::of(Timestamp::UNIX_EPOCH, Duration::from_secs(60));
-            let fleet = Fleet { workers: workers.iter().rev().collect(), cutoff, reserved: ReservedAt::default(), holders, revision: 7 };
+            let reserved = reserved.iter().map(|(number, at)| (VmId::parse(&format!("v{number:02}")).unwrap(), *at));
+            let reserved: Vec<_> = reserved.filter(|(_, at)| *at < workers.len()).collect();
+            let reserved_place = |vm: &Vm| reserved.iter().find(|(id, _)| *id == vm.id).map(|(_, at)| &workers[*at]);
+            let fleet = Fleet {
+                workers: workers.iter().rev().collect(),
+                cutoff: LivenessCutoff::of(Timestamp::UNIX_EPOCH, Duration::from_secs(60)),
+                reserved: ReservedAt::default(),
+                holders,
+                reserved_place,
+                revision: 7,
+            };
             let plan = EvacuationPlan::of(&fleet, &ids, listed);
 
             let is_emptied = |worker: &Worker| ids.contains(&worker.id);
             let drains = |worker: &Worker| !is_emptied(worker) && worker.policy == SchedulingPolicy::Draining;
             let mut known = Vec::new();
-            let vms = leaving(&workers, &is_emptied, &is_emptied, &mut known);
-            let earlier = leaving(&workers, &drains, &is_emptied, &mut known);
+            let vms = leaving(&workers, &is_emptied, &is_emptied, &reserved, &mut known);
+            let earlier = leaving(&workers, &drains, &is_emptied, &reserved, &mut known);
             let constraints = PlacementConstraints::without_workers(ids.iter().copied());
             let mut model =
                 Model { workers: &workers, constraints: &constraints, reserved: 0, placed: vec![Vec::new(); workers.len()] };

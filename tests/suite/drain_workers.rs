@@ -2,6 +2,8 @@
 //! what has to move fits nowhere else. The plan is compared with a look at all workers at the foot of
 //! `src/cluster/evacuation.rs`.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::harness::*;
@@ -277,6 +279,34 @@ on_both_databases! {
         cluster.rest().post("/api/v1/workers/a2/drain").await;
         let of_a1 = plan(&cluster, "id=a1").await;
         assert_eq!((told(&of_a1), &of_a1["vms_of_other_drains"]), ([2, 2, 1], &json!(0)), "a2 drains, too");
+    }
+
+    async fn a_vm_whose_new_place_is_reserved_needs_no_second_one(cluster: TestCluster) {
+        cluster.add([worker("a1").vms([vm("vm-1"), vm("vm-2")]), worker("b1").max_vms(2)]).await;
+        let told = |plan: &Value| ["vms", "placeable"].map(|key| plan[key].as_u64().unwrap());
+        let hold = |vms: Value, expires_in: &str| {
+            let count = vms.as_array().unwrap().len();
+            let body = json!({"vcpus": 1, "memory_mb": 1, "count": count, "vm_ids": vms, "expires_in": expires_in});
+            cluster.rest().post("/api/v1/reservations").json(body).into_future()
+        };
+        let held = hold(json!(["vm-1"]), "1m").await;
+        assert_eq!((held.status, &held.json()["slots"][0]["worker_id"]), (201, &json!("b1")), "{}", held.body);
+        let before = plan(&cluster, "id=a1").await;
+        assert_eq!((told(&before), &before["moves"][0]["vm_id"]), ([1, 1], &json!("vm-2")), "{before}");
+        assert_eq!(told(&plan(&cluster, "id=a1&id=b1").await), [2, 0], "b1 is to be emptied, too");
+        let drained = drain(&cluster, json!({"filter": {"ids": ["a1"]}})).await;
+        assert_eq!((drained.status, told(&drained.json()["plan"])), (200, [1, 1]), "{}", drained.body);
+
+        // Half of the drain is moved, and the rest has its place.
+        cluster.beat("b1", json!({"incarnation": 1, "vms": [Value::from(vm("vm-1"))]})).await;
+        activate(&cluster, json!({"filter": {"ids": ["a1"]}})).await;
+        assert_eq!(hold(json!(["vm-2"]), "20s").await.status, 201);
+        let again = drain(&cluster, json!({"filter": {"ids": ["a1"]}})).await;
+        assert_eq!((again.status, told(&again.json()["plan"])), (200, [0, 0]), "{}", again.body);
+
+        // Once its time is over, the reservation holds nothing, whether that is announced or not.
+        cluster.advance(Duration::from_secs(21));
+        assert_eq!(told(&plan(&cluster, "id=a1").await), [1, 1]);
     }
 
     async fn a_drain_that_is_sent_again_drains_nothing_else(cluster: TestCluster) {
