@@ -6,6 +6,10 @@
 //! that room is taken from what is free there already. The VMs of other workers that drain have to move as well: they are given room first, so that two drains
 //! that fit by themselves, and not together, are not both told that they fit.
 //!
+//! VMs are spread, and if some are left over, packed instead, if fewer are left over then. A plan in which all fit is one way
+//! to move them. One in which some are left over is no proof that there is no way: to find the best packing takes longer
+//! than anybody waits.
+//!
 //! A plan moves nothing and holds nothing. The [journal](crate::journal) makes it of the latest state before it drains
 //! many workers at once; [`resolvers`](crate::resolvers) make it of a snapshot for those who only ask.
 
@@ -33,11 +37,11 @@ pub struct EvacuationPlan {
     pub workers: usize,
     /// How many VMs hold a slot on them and would have to move.
     pub vms: usize,
-    /// How many of them fit elsewhere.
+    /// For how many of them a place was found.
     pub placeable: usize,
     /// Where these could go, by their worker and id, as far as they are listed.
     pub moves: Vec<EvacuationMove>,
-    /// Those that fit nowhere, by their worker and id, as far as they are listed.
+    /// Those for which none was found, by their worker and id, as far as they are listed.
     pub stranded: Vec<StrandedVm>,
     /// How many of the VMs have CPUs or memory that are not known: these are taken to need a slot and no more.
     pub unsized_vms: usize,
@@ -58,7 +62,7 @@ pub struct EvacuationMove {
     pub to_worker: WorkerId,
 }
 
-/// A VM that fits on no other worker.
+/// A VM for which no other worker has room left, once all others have moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StrandedVm {
     /// The VM.
@@ -88,12 +92,12 @@ pub struct Fleet<'a, H, R> {
 }
 
 impl EvacuationPlan {
-    /// Whether all VMs fit elsewhere.
+    /// Whether a place was found for all VMs.
     pub fn fits(&self) -> bool {
         self.placeable == self.vms
     }
 
-    /// How many VMs fit nowhere.
+    /// For how many VMs no place was found.
     pub fn total_stranded(&self) -> usize {
         self.vms - self.placeable
     }
@@ -133,10 +137,18 @@ impl EvacuationPlan {
 
         let (sizes, earlier_sizes) = sizes_of(&vms, &earlier);
         let constraints = PlacementConstraints::without_workers(ids.iter().copied());
-        let preferred = (PlacementStrategy::Spread, Distinct::None);
-        let mut placer = Placer::new(workers.iter().copied(), *cutoff, &constraints, preferred, reserved);
-        placer.place_each(&earlier_sizes);
-        let places = placer.place_each(&sizes);
+        let attempt = |strategy| {
+            let preferred = (strategy, Distinct::None);
+            let mut placer = Placer::new(workers.iter().copied(), *cutoff, &constraints, preferred, reserved);
+            placer.place_each(&earlier_sizes);
+            let places = placer.place_each(&sizes);
+            let stranded = places.iter().filter(|place| place.is_none()).count();
+            (stranded, placer, places)
+        };
+        // Spread leaves a little room everywhere, where packed VMs leave enough for a large one.
+        let spread = attempt(PlacementStrategy::Spread);
+        let packed = (spread.0 > 0).then(|| attempt(PlacementStrategy::Pack));
+        let (_, placer, places) = packed.filter(|packed| packed.0 < spread.0).unwrap_or(spread);
 
         let mut plan = Self {
             workers: emptied.len(),
@@ -325,17 +337,22 @@ mod tests {
             let vms = leaving(&workers, &is_emptied, &is_emptied, &reserved, &mut known);
             let earlier = leaving(&workers, &drains, &is_emptied, &reserved, &mut known);
             let constraints = PlacementConstraints::without_workers(ids.iter().copied());
-            let mut model =
-                Model { workers: &workers, constraints: &constraints, reserved: 0, placed: vec![Vec::new(); workers.len()] };
-            let mut places = vec![None; vms.len()];
-            for vms in [&earlier, &vms] {
-                let mut order: Vec<_> = (0..vms.len()).collect();
-                order.sort_by_key(|&at| Reverse((vms[at].memory_mb, vms[at].vcpus)));
-                places = vec![None; vms.len()];
-                for at in order {
-                    places[at] = model.place(VmSize::of(vms[at]), PlacementStrategy::Spread, Distinct::None);
+            let attempt = |strategy| {
+                let mut model =
+                    Model { workers: &workers, constraints: &constraints, reserved: 0, placed: vec![Vec::new(); workers.len()] };
+                let mut places = vec![None; vms.len()];
+                for vms in [&earlier, &vms] {
+                    let mut order: Vec<_> = (0..vms.len()).collect();
+                    order.sort_by_key(|&at| Reverse((vms[at].memory_mb, vms[at].vcpus)));
+                    places = vec![None; vms.len()];
+                    for at in order {
+                        places[at] = model.place(VmSize::of(vms[at]), strategy, Distinct::None);
+                    }
                 }
-            }
+                (places.iter().filter(|place| place.is_none()).count(), model, places)
+            };
+            let (spread, packed) = (attempt(PlacementStrategy::Spread), attempt(PlacementStrategy::Pack));
+            let (_, model, places) = if packed.0 < spread.0 { packed } else { spread };
             let (mut moves, mut stranded) = (Vec::new(), Vec::new());
             for (vm, place) in vms.iter().zip(&places) {
                 match place {

@@ -46,7 +46,7 @@ pub struct DrainOptions {
     #[arg(long)]
     dry_run: bool,
 
-    /// Also if VMs on them fit nowhere else. A single worker that is named is drained in any case.
+    /// Also if no place is found for VMs on them. A single worker that is named is drained in any case.
     #[arg(long)]
     allow_shortfall: bool,
 
@@ -294,7 +294,7 @@ fn changed_ids(answer: &Value) -> Vec<String> {
 /// How many VMs of a plan fit nowhere, in words; none if all fit.
 fn shortfall(plan: &Value) -> Option<String> {
     let [stranded, vms] = ["total_stranded", "vms"].map(|key| plan[key].as_u64().unwrap_or_default());
-    (stranded > 0).then(|| format!("{stranded} of the {vms} VMs on these workers fit nowhere else"))
+    (stranded > 0).then(|| format!("no place was found for {stranded} of the {vms} VMs on these workers"))
 }
 
 /// A plan for people: where VMs could go, and which fit nowhere and why.
@@ -387,7 +387,7 @@ mod tests {
                 "and 1 more",
             ]
         );
-        assert_eq!(shortfall(&plan).as_deref(), Some("2 of the 4 VMs on these workers fit nowhere else"));
+        assert_eq!(shortfall(&plan).as_deref(), Some("no place was found for 2 of the 4 VMs on these workers"));
         assert_eq!(shortfall(&json!({"vms": 4, "total_stranded": 0})), None);
     }
 }

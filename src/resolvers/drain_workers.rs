@@ -36,7 +36,7 @@ pub struct DrainWorkersInput {
     pub drain: DrainInput,
     /// Only tells which workers would be drained, and where their VMs could go.
     pub dry_run: bool,
-    /// Also if VMs on them fit nowhere else.
+    /// Also if no place is found for VMs on them.
     pub allow_shortfall: bool,
     /// How many VMs each list of the plan has at most.
     pub limit: Option<Whole>,

@@ -97,8 +97,8 @@ on_both_databases! {
         let before = state(&cluster).await;
         let body = json!({"filter": {"zones": ["a", "c"]}, "limit": 1});
         let refused = drain(&cluster, body.clone()).await;
-        let message = "Nothing was drained: 2 of the 5 VMs on these workers fit nowhere else. The plan in this answer tells \
-                       which, and why; drain fewer workers, or allow the shortfall.";
+        let message = "Nothing was drained: no place was found for 2 of the 5 VMs on these workers. The plan in this answer \
+                       tells which, and why; drain fewer workers, or allow the shortfall.";
         refused.assert_failure(409, message);
         let short = refused.json()["plan"].take();
         assert_eq!(short, plan(&cluster, "zone=a&zone=c&limit=1").await, "the question has the same answer");
@@ -279,6 +279,18 @@ on_both_databases! {
         cluster.rest().post("/api/v1/workers/a2/drain").await;
         let of_a1 = plan(&cluster, "id=a1").await;
         assert_eq!((told(&of_a1), &of_a1["vms_of_other_drains"]), ([2, 2, 1], &json!(0)), "a2 drains, too");
+    }
+
+    async fn vms_are_packed_if_they_do_not_fit_spread(cluster: TestCluster) {
+        // Spread, each worker gets 3 + 2, and neither has room for another 2.
+        let sizes = [3, 3, 2, 2, 2];
+        let vms = sizes.iter().enumerate().map(|(at, cores)| vm(&format!("vm-{at}")).size(*cores, 1));
+        let to = |id| worker(id).cpu(6).max_vms(5);
+        cluster.add([worker("a1").cpu(12).vms(vms), to("b1"), to("b2")]).await;
+        let drained = drain(&cluster, json!({"filter": {"ids": ["a1"]}})).await;
+        assert_eq!(drained.status, 200, "{}", drained.body);
+        let places = pick(&drained.json()["plan"]["moves"], ["to_worker_id"]);
+        assert_eq!(places, ["b1", "b1", "b2", "b2", "b2"].map(|id| [json!(id)]));
     }
 
     async fn a_vm_whose_new_place_is_reserved_needs_no_second_one(cluster: TestCluster) {

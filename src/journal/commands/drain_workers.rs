@@ -28,7 +28,7 @@ pub struct DrainWorkers {
     pub filter: WorkerFilter,
     /// What is said of their drains.
     pub request: DrainRequest,
-    /// Whether they are drained although VMs on them fit nowhere else.
+    /// Whether they are drained although no place is found for VMs on them.
     pub allow_shortfall: bool,
     /// How many VMs each list of the plan has at most.
     pub listed: usize,
@@ -81,7 +81,7 @@ fn matching(batch: &Batch<'_>, filter: &WorkerFilter, offline_after: Duration) -
 }
 
 impl DrainWorkers {
-    /// Refuses drains whose VMs fit nowhere else, unless no drain would begin: a drain that stands may be asked for again,
+    /// Refuses drains for whose VMs no place was found, unless no drain would begin: a drain that stands may be asked for again,
     /// whatever the rest of the cluster can hold now.
     pub fn check_room(begins_any: bool, plan: &EvacuationPlan, allow_shortfall: bool) -> Result<()> {
         if begins_any && !plan.fits() && !allow_shortfall {
