@@ -26,9 +26,12 @@ use super::view::View;
 use super::vm::Vm;
 use super::worker::{LivenessCutoff, Worker};
 
-/// How many sizes of VMs are told apart. For each size all workers are looked at, and the journal makes plans, too: if
-/// there are more, each VM counts as large as the next power of two, of which there are few.
-const MAX_EXACT_SIZES: usize = 256;
+/// How many sizes of VMs are told apart at first. For each size all workers are looked at, and the journal makes plans, too:
+/// if there are more, sizes are rounded up until there are no more than this.
+const MAX_SIZES: usize = 256;
+
+/// To which parts of the power of two below it a number is rounded up: to the finest with which there are few sizes.
+const ROUNDINGS: [u32; 4] = [8, 4, 2, 1];
 
 /// Where the VMs of some workers could go.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -135,13 +138,16 @@ impl EvacuationPlan {
         let other_drains = sorted(&|worker| worker.policy == SchedulingPolicy::Draining && !is_emptied(worker));
         let earlier: Vec<_> = other_drains.into_iter().flat_map(leaving).collect();
 
-        let (sizes, earlier_sizes) = sizes_of(&vms, &earlier);
+        let sizes_of = |vms: &[&Arc<Vm>]| vms.iter().map(|vm| VmSize::of(vm)).collect::<Vec<_>>();
+        let (sizes, earlier_sizes) = (sizes_of(&vms), sizes_of(&earlier));
+        let rounding = Rounding::of(sizes.iter().chain(&earlier_sizes));
+        let [rounded, earlier_rounded] = [&sizes, &earlier_sizes].map(|sizes| rounding.all(sizes));
         let constraints = PlacementConstraints::without_workers(ids.iter().copied());
         let attempt = |strategy| {
             let preferred = (strategy, Distinct::None);
             let mut placer = Placer::new(workers.iter().copied(), *cutoff, &constraints, preferred, reserved);
-            placer.place_each(&earlier_sizes);
-            let places = placer.place_each(&sizes);
+            placer.place_each_as(&earlier_sizes, &earlier_rounded);
+            let places = placer.place_each_as(&sizes, &rounded);
             let stranded = places.iter().filter(|place| place.is_none()).count();
             (stranded, placer, places)
         };
@@ -211,24 +217,52 @@ impl EvacuationPlan {
     /// How often all workers are looked at for a plan of workers with these VMs, about.
     pub fn looks<'a>(vms: impl Iterator<Item = &'a Arc<Vm>>) -> usize {
         let sizes: HashSet<_> = vms.map(|vm| VmSize::of(vm)).take(MAX_SIZES_LOOKED_AT).collect();
-        1 + sizes.len().min(MAX_EXACT_SIZES)
+        1 + sizes.len().min(MAX_SIZES)
     }
 }
 
 /// Of how many VMs the sizes are counted to estimate the work of a plan.
 const MAX_SIZES_LOOKED_AT: usize = 100_000;
 
-/// The sizes of the VMs: exact ones if there are few of them.
-fn sizes_of(vms: &[&Arc<Vm>], earlier: &[&Arc<Vm>]) -> (Vec<VmSize>, Vec<VmSize>) {
-    let sizes = |vms: &[&Arc<Vm>]| vms.iter().map(|vm| VmSize::of(vm)).collect::<Vec<_>>();
-    let (sizes, earlier) = (sizes(vms), sizes(earlier));
-    let different: HashSet<_> = sizes.iter().chain(&earlier).collect();
-    if different.len() <= MAX_EXACT_SIZES {
-        return (sizes, earlier);
+/// How sizes are rounded up, so that few of them are different.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rounding {
+    /// The parts of the power of two below a number to which it is rounded up; none if it stays as it is.
+    parts: Option<u32>,
+}
+
+impl Rounding {
+    /// The finest with which these are no more than [`MAX_SIZES`], or else the coarsest.
+    fn of<'a>(sizes: impl Iterator<Item = &'a VmSize>) -> Self {
+        let mut rounding = Self { parts: None };
+        let mut different: HashSet<VmSize> = sizes.copied().collect();
+        for parts in ROUNDINGS {
+            if different.len() <= MAX_SIZES {
+                break;
+            }
+            rounding = Self { parts: Some(parts) };
+            different = different.into_iter().map(|size| rounding.size(size)).collect();
+        }
+        rounding
     }
-    let up = |number: u32| if number == 0 { 0 } else { number.checked_next_power_of_two().unwrap_or(number) };
-    let rounded = |size: VmSize| VmSize { vcpus: up(size.vcpus), memory_mb: up(size.memory_mb), ..size };
-    (sizes.into_iter().map(rounded).collect(), earlier.into_iter().map(rounded).collect())
+
+    fn all(self, sizes: &[VmSize]) -> Vec<VmSize> {
+        sizes.iter().map(|size| self.size(*size)).collect()
+    }
+
+    fn size(self, VmSize { vcpus, memory_mb, disk_gb }: VmSize) -> VmSize {
+        VmSize { vcpus: self.number(vcpus), memory_mb: self.number(memory_mb), disk_gb: self.number(disk_gb) }
+    }
+
+    fn number(self, number: u32) -> u32 {
+        match (self.parts, number.checked_ilog2()) {
+            (Some(parts), Some(power)) => {
+                let step = ((1 << power) / parts).max(1);
+                number.checked_next_multiple_of(step).unwrap_or(number)
+            }
+            (None, _) | (_, None) => number,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -241,7 +275,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::cluster::placement::tests::{Made, Model, made, worker};
-    use crate::cluster::{RefusalReason, VmStatus};
+    use crate::cluster::{Identity, RefusalReason, VmStatus};
 
     /// VMs of a worker: the number of each in its id, which other workers may report, too, its size, and whether it runs.
     type MadeVms = Vec<(u8, (u32, u32), bool)>;
@@ -385,17 +419,72 @@ mod tests {
     }
 
     #[test]
-    fn vms_of_very_many_sizes_count_as_the_next_power_of_two() {
-        let size = |memory_mb: u32| {
-            let made = (0, (8, 8, 0, 4), (0, 0, 0, 0), 0);
-            worker_with(0, &made, &vec![(0, (3, memory_mb), true)])
+    fn sizes_are_rounded_as_little_as_makes_them_few() {
+        let sizes = |count: u32| (0..count).map(|more| VmSize { vcpus: 3, memory_mb: 1_025 + more, disk_gb: 0 });
+        let rounding = |sizes: &[VmSize]| Rounding::of(sizes.iter());
+        let few: Vec<_> = sizes(MAX_SIZES as u32).collect();
+        assert_eq!(rounding(&few).all(&few), few);
+        let many: Vec<_> = sizes(MAX_SIZES as u32 + 1).collect();
+        let rounded = rounding(&many).all(&many);
+        assert_eq!([0, 127, 128, 256].map(|at| rounded[at].memory_mb), [1_152, 1_152, 1_280, 1_408]);
+        assert!(rounded.iter().all(|size| size.vcpus == 3), "small numbers stay as they are");
+        // Eighths of so many powers of two are still too many.
+        let grid: Vec<_> = (4..12)
+            .flat_map(|power| (0..16).map(move |part| (1 << power) + part * (1 << power) / 16))
+            .flat_map(|memory_mb| (1..=64).map(move |vcpus| VmSize { vcpus, memory_mb, disk_gb: 0 }))
+            .collect();
+        let rounding = rounding(&grid);
+        let rounded = rounding.all(&grid);
+        assert_eq!(rounding, Rounding { parts: Some(2) });
+        assert!(rounded.iter().collect::<HashSet<_>>().len() <= MAX_SIZES);
+        assert!(
+            rounded
+                .iter()
+                .zip(&grid)
+                .all(|(up, size)| size.memory_mb <= up.memory_mb && up.memory_mb < size.memory_mb * 3 / 2 + 1)
+        );
+        let coarsest = Rounding { parts: Some(1) };
+        assert_eq!([0, 1, 3, 4, 5, u32::MAX].map(|number| coarsest.number(number)), [0, 1, 4, 4, 8, u32::MAX]);
+    }
+
+    #[test]
+    fn no_vm_is_left_over_only_because_its_size_was_rounded() {
+        let count = MAX_SIZES as u32 + 40;
+        let sizes = || (0..count).map(|more| 1_025 + more);
+        let all: u32 = sizes().sum();
+        let plan = |memory_mb: u32| {
+            let mut from = Worker::clone(&worker(0, &(0, (8, 8, 0, 4), (0, 0, 0, 0), 0)));
+            let vms = sizes().enumerate().map(|(at, memory_mb)| {
+                let made = worker_with(0, &(0, (8, 8, 0, 4), (0, 0, 0, 0), 0), &vec![(0, (1, memory_mb), true)]);
+                Arc::new(Vm {
+                    id: VmId::parse(&format!("v{at:03}")).unwrap(),
+                    ..Vm::clone(made.usage.vms.first().unwrap())
+                })
+            });
+            from.usage.vms = vms.collect::<Vec<_>>().into();
+            let mut to = Worker::clone(&worker(1, &(0, (8, 8, 0, 4), (0, 0, 0, 0), 0)));
+            to.identity =
+                Identity { cpu_cores: count, memory_mb, max_vms: count, ..Identity::clone(&to.identity) }.into();
+            let workers = [Arc::new(from), Arc::new(to)];
+            let fleet = Fleet {
+                workers: workers.iter().collect(),
+                cutoff: LivenessCutoff::of(Timestamp::UNIX_EPOCH, Duration::from_secs(60)),
+                reserved: ReservedAt::default(),
+                holders: |_: &Vm| Vec::new(),
+                reserved_place: |_: &Vm| None,
+                revision: 1,
+            };
+            EvacuationPlan::of(&fleet, &HashSet::from([&workers[0].id]), 1)
         };
-        let workers: Vec<_> = (0..=MAX_EXACT_SIZES as u32).map(|more| size(1_025 + more)).collect();
-        let vms: Vec<_> = workers.iter().filter_map(|worker| worker.usage.vms.first()).collect();
-        let (few, _) = sizes_of(&vms[..MAX_EXACT_SIZES], &[]);
-        assert_eq!(few[1], VmSize { vcpus: 3, memory_mb: 1_026, disk_gb: 0 });
-        let (many, earlier) = sizes_of(&vms[1..], &vms[..1]);
-        let rounded = VmSize { vcpus: 4, memory_mb: 2_048, disk_gb: 0 };
-        assert!(many.iter().chain(&earlier).all(|size| *size == rounded), "{many:?} {earlier:?}");
+        assert!(plan(all).fits(), "all of them are as large as the room");
+        let short = plan(all - 1);
+        assert_eq!(short.total_stranded(), 1);
+        let memory =
+            short.stranded[0].refusals_by_reason.iter().find(|refused| refused.reason == RefusalReason::Memory);
+        assert_eq!(
+            memory.map(|refused| refused.workers),
+            Some(2),
+            "of the exact size, also on the host that is emptied"
+        );
     }
 }
