@@ -19,7 +19,7 @@ use std::sync::Arc;
 use super::free_capacity::VmSize;
 use super::held_reservations::ReservedAt;
 use super::id::{VmId, WorkerId};
-use super::placement::{Distinct, PlacementConstraints, PlacementStrategy, Placer};
+use super::placement::{Distinct, MAX_LOOKS, PlacementConstraints, PlacementStrategy, Placer};
 use super::placement_answer::{WorkersRefused, refusals_by_reason};
 use super::status::{Availability, SchedulingPolicy};
 use super::view::View;
@@ -214,15 +214,25 @@ impl EvacuationPlan {
         Self::of(&fleet, ids, listed)
     }
 
-    /// How often all workers are looked at for a plan of workers with these VMs, about.
-    pub fn looks<'a>(vms: impl Iterator<Item = &'a Arc<Vm>>) -> usize {
-        let sizes: HashSet<_> = vms.map(|vm| VmSize::of(vm)).take(MAX_SIZES_LOOKED_AT).collect();
-        1 + sizes.len().min(MAX_SIZES)
+    /// How many workers and VMs are looked at for a plan, about: of so many workers, with these VMs on those that are to be
+    /// emptied and on others that drain, and so many VMs in each list.
+    pub fn looks<'a>(workers: usize, vms: impl Iterator<Item = &'a Arc<Vm>>, listed: usize) -> usize {
+        let (mut count, mut sizes) = (0_usize, HashSet::new());
+        for vm in vms {
+            count += 1;
+            sizes.insert(VmSize::of(vm));
+        }
+        // Each size is a look at all workers for each strategy, and one more to tell why its VMs have no place.
+        let placed = sizes.len().min(MAX_SIZES).saturating_mul(STRATEGIES);
+        let told = sizes.len().min(listed);
+        let left_over = sizes.len().saturating_sub(MAX_SIZES).saturating_mul(workers).min(MAX_LOOKS);
+        let of_workers = workers.saturating_mul(1 + STRATEGIES + placed + told);
+        of_workers.saturating_add(left_over.saturating_add(count).saturating_mul(STRATEGIES))
     }
 }
 
-/// Of how many VMs the sizes are counted to estimate the work of a plan.
-const MAX_SIZES_LOOKED_AT: usize = 100_000;
+/// How often the VMs of a plan are placed: spread, and packed if some are left over.
+const STRATEGIES: usize = 2;
 
 /// How sizes are rounded up, so that few of them are different.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -416,6 +426,23 @@ mod tests {
             });
             prop_assert_eq!(told.collect::<Vec<_>>(), stranded);
         }
+    }
+
+    #[test]
+    fn the_work_of_a_plan_is_counted_by_its_workers_its_sizes_and_its_vms() {
+        let vms = |sizes: u32, of_each: usize| -> Vec<Arc<Vm>> {
+            let vms = (0..sizes).flat_map(|memory_mb| {
+                let made = worker_with(0, &(0, (8, 8, 0, 4), (0, 0, 0, 0), 0), &vec![(0, (1, memory_mb), true)]);
+                vec![made.usage.vms.first().unwrap().clone(); of_each]
+            });
+            vms.collect()
+        };
+        let looks = |vms: &[Arc<Vm>], listed| EvacuationPlan::looks(1_000, vms.iter(), listed);
+        assert_eq!(looks(&[], 20), 3 * 1_000);
+        assert_eq!(looks(&vms(1, 1), 0), (3 + 2) * 1_000 + 2);
+        assert_eq!(looks(&vms(1, 500), 0), (3 + 2) * 1_000 + 2 * 500, "each VM is looked at");
+        assert_eq!(looks(&vms(4, 10), 2), (3 + 2 * 4 + 2) * 1_000 + 2 * 40, "so is the size of each VM that is listed");
+        assert_eq!(looks(&vms(300, 1), 0), (3 + 2 * 256) * 1_000 + 2 * (44 * 1_000 + 300));
     }
 
     #[test]

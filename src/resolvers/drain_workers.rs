@@ -17,7 +17,7 @@ use super::placement::DEFAULT_LISTED;
 use super::workers::{PolicyChanged, log_policy};
 use super::{Reading, Resolvers};
 use crate::auth::{Action, Caller};
-use crate::cluster::{Cursor, DrainRequest, EvacuationPlan, View, WorkerFilter, WorkerView};
+use crate::cluster::{Cursor, DrainRequest, EvacuationPlan, Snapshot, View, Worker, WorkerFilter, WorkerView};
 use crate::error::{Error, Result};
 use crate::journal::Committed;
 use crate::journal::commands::{ActivateWorkers, DrainWorkers, PolicySet, WorkersDrained};
@@ -106,7 +106,7 @@ impl ChangeOfWorkers {
 struct Chosen {
     reading: Reading,
     workers: Vec<WorkerView>,
-    /// How often all workers are looked at for a plan.
+    /// How many workers and VMs are looked at for a plan; 0 if none is made.
     looks: usize,
 }
 
@@ -118,7 +118,7 @@ impl Chosen {
 
     /// The steps of making a plan.
     fn steps_to_plan(&self) -> u64 {
-        steps(self.reading.view().snapshot.worker_count().saturating_mul(self.looks), 1)
+        steps(self.looks, 1)
     }
 }
 
@@ -154,7 +154,7 @@ impl Resolvers {
     pub async fn drain_workers(&self, caller: &Caller, input: DrainWorkersInput) -> Result<DrainOfWorkers> {
         let permit = self.authorize(caller, Action::SetSchedulingPolicy)?;
         let checked = input.check()?;
-        let chosen = self.choose(caller, &checked.filter).await?;
+        let chosen = self.choose(caller, self.present(), &checked.filter, Some(checked.listed)).await?;
         if checked.dry_run {
             return self.told_drain(caller, chosen, &checked).await;
         }
@@ -176,7 +176,7 @@ impl Resolvers {
     ) -> Result<IdempotentReply> {
         let permit = self.authorize(caller, Action::SetSchedulingPolicy)?;
         let checked = input.check()?;
-        let chosen = self.choose(caller, &checked.filter).await?;
+        let chosen = self.choose(caller, self.present(), &checked.filter, Some(checked.listed)).await?;
         if checked.dry_run {
             let told = self.told_drain(caller, chosen, &checked).await?;
             return Ok(IdempotentReply { answer: (request.render)(told), is_replay: false });
@@ -235,7 +235,7 @@ impl Resolvers {
         limit: Option<Whole>,
     ) -> Result<EvacuationPlan> {
         let listed = listed(limit)?;
-        let chosen = self.choose_among(caller, reading, &filter).await?;
+        let chosen = self.choose(caller, reading, &filter, Some(listed)).await?;
         Ok(self.plan(caller, chosen, listed).await.1)
     }
 
@@ -248,7 +248,7 @@ impl Resolvers {
         let filter = filter.unwrap_or_default();
         checks::conditions(all, filter.is_for_all())?;
         let reason = checks::reason(reason)?;
-        let chosen = self.choose(caller, &filter).await?;
+        let chosen = self.choose(caller, self.present(), &filter, None).await?;
         let (expected, offline_after) = (chosen.workers.len(), self.timing.offline_after);
         Ok((chosen, ActivateWorkers { filter, reason, expected, offline_after }, dry_run))
     }
@@ -271,19 +271,23 @@ impl Resolvers {
         self.offload().run(steps, plan).await
     }
 
-    async fn choose(&self, caller: &Caller, filter: &WorkerFilter) -> Result<Chosen> {
-        self.choose_among(caller, self.present(), filter).await
-    }
-
-    async fn choose_among(&self, caller: &Caller, reading: Reading, filter: &WorkerFilter) -> Result<Chosen> {
-        let rows = filter.ids.as_ref().map_or_else(|| reading.view().snapshot.worker_count(), Vec::len);
-        let steps = steps(rows, filter.entries() + 1);
+    /// The workers that match, and what a plan with so many VMs in each list takes, if one is made.
+    async fn choose(
+        &self,
+        caller: &Caller,
+        reading: Reading,
+        filter: &WorkerFilter,
+        listed: Option<usize>,
+    ) -> Result<Chosen> {
+        let snapshot = &reading.view().snapshot;
+        let rows = filter.ids.as_ref().map_or_else(|| snapshot.worker_count(), Vec::len);
+        let vms = listed.map_or(0, |_| vms_to_look_at(snapshot, filter));
+        let steps = steps(rows, filter.entries() + 1).saturating_add(vms as u64);
         self.spend_more(caller, steps);
         let filter = filter.clone();
         let choose = move || {
             let workers = reading.list_workers(&filter);
-            let vms = workers.iter().flat_map(|worker| worker.worker.slot_holders());
-            let looks = EvacuationPlan::looks(vms);
+            let looks = listed.map_or(0, |listed| looks_of_plan(&reading.view().snapshot, &workers, listed));
             Chosen { looks, workers, reading }
         };
         let chosen = self.offload().run(steps, choose).await;
@@ -295,6 +299,25 @@ impl Resolvers {
             _ => Ok(chosen),
         }
     }
+}
+
+/// How many VMs are on workers that may be chosen, and on those that drain.
+fn vms_to_look_at(snapshot: &Snapshot, filter: &WorkerFilter) -> usize {
+    let count = |worker: &Arc<Worker>| worker.usage.vms.count_slot_holders();
+    match &filter.ids {
+        Some(ids) => {
+            let named = ids.iter().filter_map(|id| snapshot.find_worker(id));
+            named.chain(snapshot.draining_workers()).map(count).sum()
+        }
+        None => snapshot.vm_count(),
+    }
+}
+
+fn looks_of_plan(snapshot: &Snapshot, chosen: &[WorkerView], listed: usize) -> usize {
+    let ids: HashSet<_> = chosen.iter().map(|worker| &worker.worker.id).collect();
+    let draining = snapshot.draining_workers().filter(|worker| !ids.contains(&worker.id));
+    let vms = chosen.iter().map(|worker| &worker.worker).chain(draining).flat_map(|worker| worker.slot_holders());
+    EvacuationPlan::looks(snapshot.worker_count(), vms, listed)
 }
 
 fn told_activation(chosen: &Chosen) -> ChangeOfWorkers {

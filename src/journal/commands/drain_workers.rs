@@ -34,7 +34,7 @@ pub struct DrainWorkers {
     pub listed: usize,
     /// How many workers matched when it was asked for.
     pub expected: usize,
-    /// How often all workers are looked at for the plan, about.
+    /// How many workers and VMs are looked at for the plan, about.
     pub looks: usize,
     /// For how long a worker may be silent.
     pub offline_after: Duration,
@@ -98,9 +98,8 @@ impl Command for DrainWorkers {
         Lane::Operators
     }
 
-    fn rows(&self, known: &Snapshot) -> usize {
-        let looked_at = known.worker_count().saturating_mul(self.looks);
-        ROWS_PER_WORKER * self.expected + looked_at / WORKERS_PER_ROW
+    fn rows(&self, _known: &Snapshot) -> usize {
+        ROWS_PER_WORKER * self.expected + self.looks / WORKERS_PER_ROW
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
