@@ -48,6 +48,9 @@ pub struct EvacuationPlan {
     pub stranded: Vec<StrandedVm>,
     /// How many of the VMs have CPUs or memory that are not known: these are taken to need a slot and no more.
     pub unsized_vms: usize,
+    /// How many VMs more hold a slot on these workers, and were set aside because of their ids: they have no place in the
+    /// plan, and something runs there all the same.
+    pub set_aside_vms: usize,
     /// How many VMs of other workers that drain were given room before them.
     pub vms_of_other_drains: usize,
     /// Revision of the state that it was made of.
@@ -160,6 +163,7 @@ impl EvacuationPlan {
             workers: emptied.len(),
             vms: vms.len(),
             unsized_vms: vms.iter().filter(|vm| vm.vcpus == 0 || vm.memory_mb == 0).count(),
+            set_aside_vms: emptied.iter().map(|worker| worker.usage.set_aside_vms as usize).sum(),
             vms_of_other_drains: earlier.len(),
             revision: *revision,
             ..Self::default()

@@ -654,6 +654,9 @@ macro_rules! evacuation_plan_fields {
             total_stranded: Int [everywhere] = plan.total_stranded();
             /// How many of the VMs have CPUs or memory that are not known: there may be less room for them than it seems.
             unsized_vms: Int [everywhere] = plan.unsized_vms;
+            /// How many VMs more hold a slot on the workers, and were set aside because of their ids: what becomes of them is
+            /// not known, and the plan has no place for them.
+            set_aside_vms: Int [everywhere] = plan.set_aside_vms;
             /// How many VMs of other workers that drain were given room before them.
             vms_of_other_drains: Int [everywhere] = plan.vms_of_other_drains;
             /// Revision of the state that the plan was made of.

@@ -309,6 +309,13 @@ fn plan_lines(plan: &Value) -> Vec<String> {
     };
     let verb = if number("vms") == 1 { "VM has" } else { "VMs have" };
     let mut lines = vec![format!("{} {verb} to move, of which {} fit elsewhere.", number("vms"), number("placeable"))];
+    match number("set_aside_vms") {
+        0 => {}
+        1 => lines.push("1 VM more was set aside because of its id: the plan has no place for it.".to_owned()),
+        more => {
+            lines.push(format!("{more} VMs more were set aside because of their ids: the plan has no place for them."))
+        }
+    }
     let moves = list("moves");
     if !moves.is_empty() {
         let rows =
@@ -386,6 +393,13 @@ mod tests {
                 "vm-2          w2    4 CPUs, 2048 MiB  2 excluded, 1 memory",
                 "and 1 more",
             ]
+        );
+        let set_aside = |vms: u64| plan_lines(&json!({"vms": 0, "placeable": 0, "set_aside_vms": vms}));
+        assert_eq!(set_aside(0), ["0 VMs have to move, of which 0 fit elsewhere."]);
+        assert_eq!(set_aside(1)[1..], ["1 VM more was set aside because of its id: the plan has no place for it."]);
+        assert_eq!(
+            set_aside(2)[1..],
+            ["2 VMs more were set aside because of their ids: the plan has no place for them."]
         );
         assert_eq!(shortfall(&plan).as_deref(), Some("no place was found for 2 of the 4 VMs on these workers"));
         assert_eq!(shortfall(&json!({"vms": 4, "total_stranded": 0})), None);

@@ -69,7 +69,7 @@ on_both_databases! {
                     {"vm_id": "vm-2", "from_worker_id": "a1", "to_worker_id": "b1"},
                     {"vm_id": "vm-3", "from_worker_id": "a2", "to_worker_id": "b1"},
                 ],
-                "stranded": [], "total_stranded": 0, "unsized_vms": 0, "vms_of_other_drains": 0, "revision": before,
+                "stranded": [], "total_stranded": 0, "unsized_vms": 0, "set_aside_vms": 0, "vms_of_other_drains": 0, "revision": before,
             },
             "revision": before + 1,
         }));
@@ -119,7 +119,7 @@ on_both_databases! {
         assert_eq!((&error["message"], &error["extensions"]["code"]), (&json!(message), &json!("CONFLICT")));
         let fields = "fits workers vms placeable moves { vmId fromWorkerId toWorkerId }
             stranded { vmId workerId vcpus memoryMb refusalsByReason { reason workers } }
-            totalStranded unsizedVms vmsOfOtherDrains revision";
+            totalStranded unsizedVms setAsideVms vmsOfOtherDrains revision";
         let asked = cluster.graphql(&format!(r#"{{ evacuationPlan(filter: {{zones: ["a", "c"]}}, limit: 500) {{ {fields} }} }}"#)).await;
         assert_eq!(error["extensions"]["plan"], asked["evacuationPlan"]);
         // Each of the two that are left over: b1 and b2 are full, and the four others are left out; c2 is also too small.
@@ -291,6 +291,17 @@ on_both_databases! {
         assert_eq!(drained.status, 200, "{}", drained.body);
         let places = pick(&drained.json()["plan"]["moves"], ["to_worker_id"]);
         assert_eq!(places, ["b1", "b1", "b2", "b2", "b2"].map(|id| [json!(id)]));
+    }
+
+    async fn a_plan_says_how_many_vms_were_set_aside(cluster: TestCluster) {
+        cluster.add([worker("a1").vms([vm("vm-1")]), worker("b1").max_vms(1)]).await;
+        let vms = ["vm-1", "a/b", "c/d"].map(|id| Value::from(vm(id)));
+        cluster.beat("a1", json!({"incarnation": 1, "vms": vms})).await;
+        let told = plan(&cluster, "id=a1").await;
+        assert_eq!(["fits", "vms", "set_aside_vms"].map(|key| &told[key]), [&json!(true), &json!(1), &json!(2)]);
+        let asked = cluster.graphql(r#"{ evacuationPlan(filter: {ids: ["a1"]}) { fits vms setAsideVms } }"#).await;
+        assert_eq!(asked["evacuationPlan"], json!({"fits": true, "vms": 1, "setAsideVms": 2}));
+        assert_eq!(plan(&cluster, "id=b1").await["set_aside_vms"], 0);
     }
 
     async fn a_vm_whose_new_place_is_reserved_needs_no_second_one(cluster: TestCluster) {
