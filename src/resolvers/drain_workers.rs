@@ -14,7 +14,7 @@ use super::idempotent_request::{IdempotentReply, IdempotentRequest};
 use super::offload::steps;
 use super::page::MAX_SIZE;
 use super::placement::DEFAULT_LISTED;
-use super::workers::{PolicyChanged, log_policy};
+use super::workers::{PolicyChanged, log_policies};
 use super::{Reading, Resolvers};
 use crate::auth::{Action, Caller};
 use crate::cluster::{Cursor, DrainRequest, EvacuationPlan, Snapshot, View, Worker, WorkerFilter, WorkerView};
@@ -162,7 +162,7 @@ impl Resolvers {
         let command = checked.command(&chosen, self);
         let reason = command.request.reason.clone();
         let Committed { reply, snapshot } = self.journal.with(permit).commit_for(command, caller).await?;
-        reply.workers.iter().for_each(|set| log_policy(set, reason.as_deref()));
+        log_policies(&reply.workers, reason.as_deref());
         let change = ChangeOfWorkers::carried_out(&reply.workers, self.reading(snapshot).view());
         Ok(DrainOfWorkers { change, plan: reply.plan })
     }
@@ -189,7 +189,7 @@ impl Resolvers {
             plan: reply.plan.clone(),
         };
         let (answered, reply) = self.commit_idempotent(permit, caller, command, request, show).await?;
-        reply.iter().flat_map(|reply| &reply.workers).for_each(|set| log_policy(set, reason.as_deref()));
+        reply.iter().for_each(|reply| log_policies(&reply.workers, reason.as_deref()));
         Ok(answered)
     }
 
@@ -202,7 +202,7 @@ impl Resolvers {
         }
         let reason = command.reason.clone();
         let Committed { reply, snapshot } = self.journal.with(permit).commit_for(command, caller).await?;
-        reply.iter().for_each(|set| log_policy(set, reason.as_deref()));
+        log_policies(&reply, reason.as_deref());
         Ok(ChangeOfWorkers::carried_out(&reply, self.reading(snapshot).view()))
     }
 
@@ -222,7 +222,7 @@ impl Resolvers {
         let reason = command.reason.clone();
         let show = |reply: &Vec<PolicySet>, view: Arc<View>| ChangeOfWorkers::carried_out(reply, &view);
         let (answered, reply) = self.commit_idempotent(permit, caller, command, request, show).await?;
-        reply.iter().flatten().for_each(|set| log_policy(set, reason.as_deref()));
+        reply.iter().for_each(|sets| log_policies(sets, reason.as_deref()));
         Ok(answered)
     }
 
