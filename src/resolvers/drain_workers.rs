@@ -18,12 +18,9 @@ use super::workers::{PolicyChanged, log_policies};
 use super::{Reading, Resolvers};
 use crate::auth::{Action, Caller};
 use crate::cluster::{Cursor, DrainRequest, EvacuationPlan, Snapshot, View, Worker, WorkerFilter, WorkerView};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::journal::Committed;
-use crate::journal::commands::{ActivateWorkers, DrainWorkers, PolicySet, WorkersDrained};
-
-/// Most workers that one request drains or activates: those of the largest cluster that this server is meant for.
-pub(crate) const MAX_CHANGED: usize = 10_000;
+use crate::journal::commands::{ActivateWorkers, DrainWorkers, PolicySet, WorkersDrained, check_count};
 
 /// A drain of many workers, as asked for.
 #[derive(Clone, Debug, Default)]
@@ -291,13 +288,8 @@ impl Resolvers {
             Chosen { looks, workers, reading }
         };
         let chosen = self.offload().run(steps, choose).await;
-        match chosen.workers.len() {
-            matching if matching > MAX_CHANGED => {
-                let problem = format!("matches {matching} workers, of which {MAX_CHANGED} are the most at once");
-                Err(Error::invalid("filter", problem))
-            }
-            _ => Ok(chosen),
-        }
+        check_count(chosen.workers.len())?;
+        Ok(chosen)
     }
 }
 

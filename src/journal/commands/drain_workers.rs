@@ -18,6 +18,9 @@ use crate::journal::batch::Batch;
 /// How many workers are looked at in the time in which a row is written, about.
 const WORKERS_PER_ROW: usize = 50;
 
+/// Most workers that one request drains or activates: those of the largest cluster that this server is meant for.
+pub const MAX_CHANGED: usize = 10_000;
+
 /// Rows of each worker: itself, its drain and an event.
 const ROWS_PER_WORKER: usize = 3;
 
@@ -65,8 +68,17 @@ pub struct ActivateWorkers {
 /// The policies of workers, by id, are as wanted.
 pub type PoliciesSet = Vec<PolicySet>;
 
-/// The workers that match as they are now in the batch, by id.
-fn matching(batch: &Batch<'_>, filter: &WorkerFilter, offline_after: Duration) -> Vec<Arc<Worker>> {
+/// Refuses a filter that so many workers match, if they are too many for one commit.
+pub fn check_count(matching: usize) -> Result<()> {
+    if matching <= MAX_CHANGED {
+        return Ok(());
+    }
+    let problem = format!("matches {matching} workers, of which {MAX_CHANGED} are the most at once");
+    Err(Error::invalid("filter", problem))
+}
+
+/// The workers that match as they are now in the batch, by id. They may be more than when it was asked for.
+fn matching(batch: &Batch<'_>, filter: &WorkerFilter, offline_after: Duration) -> Result<Vec<Arc<Worker>>> {
     let view = Arc::new(View::new(batch.preview(), batch.at, offline_after));
     let matches = |worker: &Arc<Worker>| filter.matches(&WorkerView { worker: worker.clone(), view: view.clone() });
     let mut workers: Vec<_> = match &filter.ids {
@@ -77,7 +89,8 @@ fn matching(batch: &Batch<'_>, filter: &WorkerFilter, offline_after: Duration) -
     };
     workers.sort_unstable_by(|one, other| one.id.cmp(&other.id));
     workers.dedup_by(|one, other| one.id == other.id);
-    workers
+    check_count(workers.len())?;
+    Ok(workers)
 }
 
 impl DrainWorkers {
@@ -104,7 +117,7 @@ impl Command for DrainWorkers {
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
         let Self { filter, request, allow_shortfall, listed, expected: _, looks: _, offline_after } = self;
-        let workers = matching(batch, filter, *offline_after);
+        let workers = matching(batch, filter, *offline_after)?;
         let plan = {
             let ids: HashSet<_> = workers.iter().map(|worker| &worker.id).collect();
             EvacuationPlan::of(&batch.fleet(LivenessCutoff::of(batch.at, *offline_after)), &ids, *listed)
@@ -131,7 +144,7 @@ impl Command for ActivateWorkers {
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
         let Self { filter, reason, expected: _, offline_after } = self;
         let request = PolicyRequest::Activate(reason.clone());
-        let workers = matching(batch, filter, *offline_after);
+        let workers = matching(batch, filter, *offline_after)?;
         Ok(workers.iter().map(|worker| request.apply(worker, batch)).collect())
     }
 }

@@ -40,7 +40,7 @@ pub use clamp_future_times::ClampFutureTimes;
 pub use close_session::CloseSession;
 pub use create_token::CreateToken;
 pub use deregister::{Deregister, Deregistered};
-pub use drain_workers::{ActivateWorkers, DrainWorkers, PoliciesSet, WorkersDrained};
+pub use drain_workers::{ActivateWorkers, DrainWorkers, MAX_CHANGED, PoliciesSet, WorkersDrained, check_count};
 pub use expire_reservations::ExpireReservations;
 pub use heartbeat::{
     HeartbeatAccepted, HeartbeatReport, Inventory, RecordHeartbeat, RecordHeartbeats, RejectedVm, VmReport,
@@ -448,5 +448,44 @@ mod tests {
         assert_eq!(cluster.carry_out_of(&CloseSession, of_code.id.as_str()), 2);
         let candidates = vec![of_code.id, code.id, token.id, session().id];
         assert_eq!(cluster.carry_out(&PruneTokens { candidates }), 2, "neither other tokens nor what is not there");
+    }
+
+    /// Registers a worker with room for so many VMs, before anything else of the batch.
+    fn register_with_slots(id: &str, max_vms: u32) -> Register {
+        let Register { identity, .. } = register(id);
+        Register { id: WorkerId::parse(id).unwrap(), identity: Identity { max_vms, ..identity }, ..register(id) }
+    }
+
+    fn drain_of(filter: WorkerFilter) -> DrainWorkers {
+        DrainWorkers {
+            filter,
+            request: DrainRequest::default(),
+            allow_shortfall: false,
+            listed: 1,
+            expected: 1,
+            looks: 1,
+            offline_after: Duration::from_secs(60),
+        }
+    }
+
+    #[test]
+    fn no_more_workers_than_the_limit_are_drained_if_some_came_meanwhile() {
+        let empty = Snapshot::empty("test".into());
+        let mut batch = Batch::on(&empty, 1, Timestamp::UNIX_EPOCH, 0, BTreeMap::new());
+        let all = drain_of(WorkerFilter::default());
+        let activation = ActivateWorkers {
+            filter: WorkerFilter::default(),
+            reason: None,
+            expected: 1,
+            offline_after: Duration::from_secs(60),
+        };
+        for number in 0..MAX_CHANGED {
+            register_with_slots(&format!("w{number:05}"), 1).decide(&mut batch).unwrap();
+        }
+        assert!(all.clone().decide(&mut batch).is_ok());
+        register_with_slots("w99999", 1).decide(&mut batch).unwrap();
+        let message = "filter matches 10001 workers, of which 10000 are the most at once";
+        assert_eq!(all.decide(&mut batch).unwrap_err().to_string(), message);
+        assert_eq!(activation.decide(&mut batch).unwrap_err().to_string(), message);
     }
 }
