@@ -138,7 +138,8 @@ impl Command for ActivateWorkers {
     }
 
     fn rows(&self, known: &Snapshot) -> usize {
-        ROWS_PER_WORKER * self.expected + known.worker_count() / WORKERS_PER_ROW
+        let looked_at = self.filter.ids.as_ref().map_or_else(|| known.worker_count(), Vec::len);
+        ROWS_PER_WORKER * self.expected + looked_at / WORKERS_PER_ROW
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {

@@ -40,7 +40,7 @@ pub use clamp_future_times::ClampFutureTimes;
 pub use close_session::CloseSession;
 pub use create_token::CreateToken;
 pub use deregister::{Deregister, Deregistered};
-pub use drain_workers::{ActivateWorkers, DrainWorkers, MAX_CHANGED, PoliciesSet, WorkersDrained, check_count};
+pub use drain_workers::{ActivateWorkers, DrainWorkers, PoliciesSet, WorkersDrained, check_count};
 pub use expire_reservations::ExpireReservations;
 pub use heartbeat::{
     HeartbeatAccepted, HeartbeatReport, Inventory, RecordHeartbeat, RecordHeartbeats, RejectedVm, VmReport,
@@ -479,7 +479,7 @@ mod tests {
             expected: 1,
             offline_after: Duration::from_secs(60),
         };
-        for number in 0..MAX_CHANGED {
+        for number in 0..drain_workers::MAX_CHANGED {
             register_with_slots(&format!("w{number:05}"), 1).decide(&mut batch).unwrap();
         }
         assert!(all.clone().decide(&mut batch).is_ok());
