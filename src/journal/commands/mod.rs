@@ -184,9 +184,10 @@ mod tests {
     use crate::auth::{Caller, GeneratedToken, Principal, Role, TokenId, TokenKind, TokenScope};
     use crate::clock::{Clock, Timestamp};
     use crate::cluster::{
-        Actor, Distinct, DrainRequest, Identity, PlacementConstraints, PlacementStrategy, PurgeFilter, ReservationId,
-        Vm, VmSize, VmStatus, WorkerFilter, WorkerId,
+        Actor, Distinct, DrainRequest, EvacuationPlan, Identity, PlacementConstraints, PlacementStrategy, PurgeFilter,
+        ReservationId, Vm, VmId, VmSize, VmStatus, WorkerFilter, WorkerId,
     };
+    use crate::error::Error;
     use crate::journal::liveness_signs::{LivenessSigns, NotedSign};
 
     /// A cluster on which commands are carried out one by one, without a database.
@@ -487,5 +488,51 @@ mod tests {
         let message = "filter matches 10001 workers, of which 10000 are the most at once";
         assert_eq!(all.decide(&mut batch).unwrap_err().to_string(), message);
         assert_eq!(activation.decide(&mut batch).unwrap_err().to_string(), message);
+    }
+
+    #[test]
+    fn a_drain_sees_what_came_and_what_was_reserved_before_it_in_its_batch() {
+        let of = |id: &str, vms: &[&str]| RecordHeartbeat { worker_id: id.to_owned(), ..heartbeat(1, vms) };
+        let mut cluster = TestCluster { snapshot: Snapshot::empty("test".into()), at: Timestamp::UNIX_EPOCH };
+        cluster.carry_out(&register_with_slots("a1", 1));
+        cluster.carry_out(&register_with_slots("b1", 1));
+        cluster.carry_out(&of("a1", &["vm-1"]));
+        let begin = || {
+            let mut batch = Batch::on(&cluster.snapshot, cluster.snapshot.revision + 1, cluster.at, 0, BTreeMap::new());
+            of("b1", &[]).decide(&mut batch).unwrap();
+            batch
+        };
+        let drain = drain_of(WorkerFilter { ids: Some(vec!["a1".to_owned()]), ..WorkerFilter::default() });
+        let counts = |plan: &EvacuationPlan| [plan.vms, plan.placeable];
+
+        let mut batch = begin();
+        assert_eq!(counts(&drain.decide(&mut batch).unwrap().plan), [1, 1], "b1 has a slot");
+
+        let mut batch = begin();
+        of("b1", &["vm-1"]).decide(&mut batch).unwrap();
+        assert_eq!(counts(&drain.decide(&mut batch).unwrap().plan), [0, 0], "the VM has come to b1");
+
+        let reserve = |vm_ids: &[&str]| Reserve {
+            id: ReservationId::parse("r1").unwrap(),
+            size: VmSize::default(),
+            count: 1,
+            constraints: PlacementConstraints::without_workers([&WorkerId::parse("a1").unwrap()]),
+            strategy: PlacementStrategy::Spread,
+            distinct: Distinct::None,
+            vm_ids: vm_ids.iter().map(|id| VmId::parse(id).unwrap()).collect(),
+            lifetime: Duration::from_secs(60),
+            reason: None,
+            offline_after: Duration::from_secs(60),
+        };
+        let mut batch = begin();
+        reserve(&[]).decide(&mut batch).unwrap();
+        match drain.decide(&mut batch) {
+            Err(Error::Shortfall(plan)) => assert_eq!(counts(&plan), [1, 0], "the slot is another's"),
+            other => panic!("{other:?}"),
+        }
+
+        let mut batch = begin();
+        reserve(&["vm-1"]).decide(&mut batch).unwrap();
+        assert_eq!(counts(&drain.decide(&mut batch).unwrap().plan), [0, 0], "the slot is for the VM");
     }
 }
