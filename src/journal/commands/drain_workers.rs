@@ -10,13 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::set_scheduling_policy::{PolicyRequest, PolicySet};
-use super::{Command, Lane};
+use super::{Command, Lane, WORKERS_PER_ROW};
 use crate::cluster::{DrainRequest, EvacuationPlan, LivenessCutoff, Snapshot, View, Worker, WorkerFilter, WorkerView};
 use crate::error::{Error, Result};
 use crate::journal::batch::Batch;
-
-/// How many workers are looked at in the time in which a row is written, about.
-const WORKERS_PER_ROW: usize = 50;
 
 /// Most workers that one request drains or activates: those of the largest cluster that this server is meant for.
 pub const MAX_CHANGED: usize = 10_000;

@@ -69,6 +69,10 @@ use super::liveness_signs::LivenessSign;
 use crate::cluster::{Availability, Snapshot, Worker, WorkerVms};
 use crate::error::Result;
 
+/// How many workers are looked at in the time in which a row is written, about: commands that look at all of them count that
+/// as rows.
+const WORKERS_PER_ROW: usize = 50;
+
 /// A decision about the cluster, which may change it.
 pub trait Command: Send + 'static {
     /// The reply, which is sent once the command is committed.
