@@ -3,6 +3,7 @@
 //! All workers of a command are changed by one request, in one revision. A drain is an intention that the server keeps:
 //! this program only waits for its end, and says so when it is interrupted.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use clap::Args;
@@ -139,7 +140,9 @@ impl DrainOptions {
         if self.detach {
             let rows = standing(api, &ids, revision).await?;
             output.list(&DRAINS, &rows)?;
-            return output.flush();
+            output.flush()?;
+            let drained: Vec<_> = rows.iter().map(|row| row.text("worker_id")).collect();
+            return all_found(&ids, &drained);
         }
         let named = some_of(&ids);
         notes.when_interrupted(format!(
@@ -249,7 +252,9 @@ impl ActivateOptions {
         // Another server may answer, which does not know of the change yet.
         let (rows, _) = named(api, &workers_since(revision), &ids).await?;
         output.list(&WORKERS, &rows)?;
-        output.flush()
+        output.flush()?;
+        let activated: Vec<_> = rows.iter().map(|row| row.text("id")).collect();
+        all_found(&ids, &activated)
     }
 }
 
@@ -282,6 +287,17 @@ fn revision_of(answer: &Value, ids: &[String]) -> Result<Option<u64>, Failure> {
         return Err(Failure::new(ExitStatus::NotFound, message));
     }
     Ok(answer["revision"].as_u64())
+}
+
+/// Fails if some of the workers were removed meanwhile. What was asked for is done for the others.
+fn all_found(ids: &[String], found: &[&str]) -> Result<(), Failure> {
+    let found: HashSet<_> = found.iter().copied().collect();
+    let missing: Vec<_> = ids.iter().filter(|id| !found.contains(id.as_str())).map(String::as_str).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let message = format!("Worker not found: {}; it is done for the others", missing.join(", "));
+    Err(Failure::new(ExitStatus::NotFound, message))
 }
 
 /// The workers that were not so before.
@@ -371,6 +387,16 @@ async fn standing(api: &ApiClient, ids: &[String], revision: Option<u64>) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn workers_that_were_removed_meanwhile_are_named() {
+        let ids = ["a", "b", "c"].map(str::to_owned);
+        assert!(all_found(&ids, &["c", "b", "a"]).is_ok());
+        let failure = all_found(&ids, &["b"]).unwrap_err();
+        assert!(failure.is(ExitStatus::NotFound));
+        let Failure::Told { message, .. } = failure else { panic!("{failure:?}") };
+        assert_eq!(message, "Worker not found: a, c; it is done for the others");
+    }
 
     #[test]
     fn the_plan_says_where_and_why_not() {
