@@ -93,10 +93,10 @@ pub enum Error {
         /// How many of them fit.
         placeable: usize,
     },
-    /// VMs of workers that were to be drained fit nowhere else, so none of these workers is drained.
+    /// No place was found for VMs of workers that were to be drained, so none of these workers is drained.
     #[error(
-        "Nothing was drained: {} of the {} VMs on these workers fit nowhere else. The plan in this answer tells which, and \
-         why; drain fewer workers, or allow the shortfall.",
+        "Nothing was drained: no place was found for {} of the {} VMs on these workers. The plan in this answer tells which, \
+         and why; drain fewer workers, or allow the shortfall.",
         .0.total_stranded(),
         .0.vms
     )]

@@ -637,23 +637,26 @@ macro_rules! evacuation_plan_fields {
         /// Where the VMs of workers that are to be emptied could go. Nothing is moved or held by it. VMs of other workers that
         /// drain are given room first.
         EvacuationPlan(plan: cluster::EvacuationPlan) {
-            /// Whether all VMs fit elsewhere.
+            /// Whether a place was found for all VMs. If not, that is no proof that there is none.
             fits: Bool [everywhere] = plan.fits();
             /// How many workers are to be emptied.
             workers: Int [everywhere] = plan.workers;
             /// How many VMs hold a slot on them and would have to move. One that has arrived already on another worker, which is
             /// online and active, is not among them.
             vms: Int [everywhere] = plan.vms;
-            /// How many of them fit elsewhere.
+            /// For how many of them a place was found.
             placeable: Int [everywhere] = plan.placeable;
             /// Where these could go, by their worker and id. As many as `limit` says.
             moves: EvacuationMoves [everywhere] = &*plan.moves;
-            /// Those that fit nowhere, by their worker and id. As many as `limit` says.
+            /// Those for which no place was found, by their worker and id. As many as `limit` says.
             stranded: StrandedVms [everywhere] = &*plan.stranded;
-            /// How many fit nowhere.
+            /// For how many no place was found.
             total_stranded: Int [everywhere] = plan.total_stranded();
             /// How many of the VMs have CPUs or memory that are not known: there may be less room for them than it seems.
             unsized_vms: Int [everywhere] = plan.unsized_vms;
+            /// How many VMs more hold a slot on the workers, and were set aside because of their ids: what becomes of them is
+            /// not known, and the plan has no place for them.
+            set_aside_vms: Int [everywhere] = plan.set_aside_vms;
             /// How many VMs of other workers that drain were given room before them.
             vms_of_other_drains: Int [everywhere] = plan.vms_of_other_drains;
             /// Revision of the state that the plan was made of.

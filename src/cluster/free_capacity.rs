@@ -96,4 +96,11 @@ impl FreeCapacity {
         self.disk_gb = self.disk_gb.saturating_sub(size.disk_gb.into());
         self.vm_slots = self.vm_slots.saturating_sub(1);
     }
+
+    /// Gives back what was taken for a VM of the size `taken`, beyond what it needs.
+    pub(super) fn give_back(&mut self, taken: VmSize, needed: VmSize) {
+        self.cpu_cores += u64::from(taken.vcpus.saturating_sub(needed.vcpus));
+        self.memory_mb += u64::from(taken.memory_mb.saturating_sub(needed.memory_mb));
+        self.disk_gb += u64::from(taken.disk_gb.saturating_sub(needed.disk_gb));
+    }
 }

@@ -169,6 +169,9 @@ struct Preference<'a> {
 /// A full load.
 const FULL_LOAD: u64 = 1_000_000;
 
+/// How often workers are looked at, at most, to place VMs one by one whose sizes were rounded: some tenths of a second.
+pub(super) const MAX_LOOKS: usize = 10_000_000;
+
 /// A worker as a bin of the packing: with what is free on it while VMs are placed.
 #[derive(Clone, Debug)]
 pub struct Bin<'a> {
@@ -278,6 +281,11 @@ impl<'a> Placer<'a> {
 
     /// Places VMs of one size, as many of them as fit. Answers the worker of each.
     pub fn place(&mut self, size: VmSize, count: usize) -> Vec<&'a Arc<Worker>> {
+        self.place_in_bins(size, count).into_iter().map(|at| self.bins[at].worker).collect()
+    }
+
+    /// The same, answering the places in [`bins`](Self::bins).
+    fn place_in_bins(&mut self, size: VmSize, count: usize) -> Vec<usize> {
         let mut zones = vec![Vec::new(); self.in_zones.len()];
         for (at, bin) in (0..).zip(&self.bins) {
             if self.refusals(bin, size).is_empty() {
@@ -304,7 +312,7 @@ impl<'a> Placer<'a> {
             bin.free.take(size);
             bin.placed += 1;
             self.in_zones[zone] += 1;
-            placed.push(bin.worker);
+            placed.push(at);
             let may_take_another = match self.distinct {
                 Distinct::None => bin.size_refusals(size).is_empty(),
                 Distinct::Worker => false,
@@ -321,22 +329,82 @@ impl<'a> Placer<'a> {
     /// Places VMs of several sizes: the largest first, since small ones still fit where large ones do not. Answers the
     /// worker of each, in the order of the sizes; none for a VM that fits nowhere.
     pub fn place_each(&mut self, sizes: &[VmSize]) -> Vec<Option<&'a Arc<Worker>>> {
+        self.place_each_as(sizes, sizes)
+    }
+
+    /// The same for very many sizes: a place is looked for as if each VM were as large as its entry of `rounded`, of which
+    /// there are fewer. What is rounded off is free for the VMs after it, and those that are left over are placed one by one,
+    /// as large as they are.
+    pub fn place_each_as(&mut self, sizes: &[VmSize], rounded: &[VmSize]) -> Vec<Option<&'a Arc<Worker>>> {
         let mut order: Vec<usize> = (0..sizes.len()).collect();
-        // Memory is what hosts run out of first. The sort is stable, so that equal VMs keep their order.
-        order.sort_by_key(|&at| Reverse((sizes[at].memory_mb, sizes[at].vcpus, sizes[at].disk_gb)));
+        // The sort is stable, so that equal VMs keep their order.
+        order.sort_by_key(|&at| largest_first(rounded[at]));
         let mut places = vec![None; sizes.len()];
-        for equal in order.chunk_by(|&one, &other| sizes[one] == sizes[other]) {
+        for equal in order.chunk_by(|&one, &other| rounded[one] == rounded[other]) {
             let Some(&first) = equal.first() else { continue };
-            for (&at, worker) in equal.iter().zip(self.place(sizes[first], equal.len())) {
-                places[at] = Some(worker);
+            let size = rounded[first];
+            for (&at, bin) in equal.iter().zip(self.place_in_bins(size, equal.len())) {
+                self.bins[bin].free.give_back(size, sizes[at]);
+                places[at] = Some(self.bins[bin].worker);
             }
         }
+        if sizes != rounded {
+            self.place_one_by_one(sizes, &mut places);
+        }
         places
+    }
+
+    /// Places VMs that have no place yet, the largest first, until workers were looked at [`MAX_LOOKS`] times.
+    fn place_one_by_one(&mut self, sizes: &[VmSize], places: &mut [Option<&'a Arc<Worker>>]) {
+        let mut order: Vec<usize> = (0..sizes.len()).filter(|&at| places[at].is_none()).collect();
+        order.sort_by_key(|&at| largest_first(sizes[at]));
+        let least = |of: fn(&VmSize) -> u32| order.iter().map(|&at| of(&sizes[at])).min().unwrap_or_default();
+        let least = VmSize {
+            vcpus: least(|size| size.vcpus),
+            memory_mb: least(|size| size.memory_mb),
+            disk_gb: least(|size| size.disk_gb),
+        };
+        // The others take none of these VMs: not now, and not with less room.
+        let mut open: Vec<usize> =
+            (0..self.bins.len()).filter(|&at| self.refusals(&self.bins[at], least).is_empty()).collect();
+        let (mut looks, mut refused) = (0, None);
+        for at in order {
+            let size = sizes[at];
+            if refused == Some(size) {
+                continue;
+            }
+            looks += open.len();
+            if looks > MAX_LOOKS {
+                break;
+            }
+            let fitting = (0..open.len()).filter(|&it| self.refusals(&self.bins[open[it]], size).is_empty());
+            let best = fitting.min_by_key(|&it| {
+                let bin = &self.bins[open[it]];
+                bin.preference(self.strategy, self.in_zone(bin))
+            });
+            let Some(best) = best else {
+                refused = Some(size);
+                continue;
+            };
+            let bin = &mut self.bins[open[best]];
+            bin.free.take(size);
+            bin.placed += 1;
+            self.in_zones[bin.zone] += 1;
+            places[at] = Some(bin.worker);
+            if !self.refusals(&self.bins[open[best]], least).is_empty() {
+                open.swap_remove(best);
+            }
+        }
     }
 
     fn in_zone(&self, bin: &Bin<'a>) -> u32 {
         self.in_zones[bin.zone]
     }
+}
+
+/// Sorts the largest VMs first. Memory is what hosts run out of first.
+fn largest_first(size: VmSize) -> Reverse<(u32, u32, u32)> {
+    Reverse((size.memory_mb, size.vcpus, size.disk_gb))
 }
 
 /// The first so many of these by their keys, in order, and how many there are. Only the first are sorted.

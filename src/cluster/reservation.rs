@@ -83,6 +83,11 @@ impl Reservation {
         self.slots.iter().filter(|slot| slot.state == ReservationState::Held)
     }
 
+    /// The slot that is held for this VM, as far as is committed.
+    pub fn held_slot_for(&self, vm: &VmId) -> Option<&ReservedSlot> {
+        self.held_slots().find(|slot| slot.vm_id.as_ref() == Some(vm))
+    }
+
     /// Whether a VM has one of its slots.
     pub fn has_vm(&self, id: &VmId) -> bool {
         self.slots.iter().any(|slot| slot.state == ReservationState::Taken && slot.vm_id.as_ref() == Some(id))

@@ -103,6 +103,7 @@ fn plan_value(plan: &EvacuationPlan) -> Value {
         "stranded": plan.stranded.iter().map(stranded).collect::<Vec<_>>(),
         "totalStranded": plan.total_stranded(),
         "unsizedVms": plan.unsized_vms,
+        "setAsideVms": plan.set_aside_vms,
         "vmsOfOtherDrains": plan.vms_of_other_drains,
         "revision": plan.revision,
     });

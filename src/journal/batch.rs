@@ -4,7 +4,7 @@
 //! are [`store`](super::store)'s, and nothing of who waits for the commands' replies, which is
 //! [`queue`](super::queue)'s.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::idempotency_record::{IdempotencyRecord, StoredResponse};
@@ -342,7 +342,10 @@ impl<'a> Batch<'a> {
     }
 
     /// The workers of the batch, for plans of where VMs could go.
-    pub fn fleet<'s>(&'s self, cutoff: LivenessCutoff) -> Fleet<'s, impl Fn(&Vm) -> Vec<&'s Arc<Worker>>> {
+    pub fn fleet<'s>(
+        &'s self,
+        cutoff: LivenessCutoff,
+    ) -> Fleet<'s, impl Fn(&Vm) -> Vec<&'s Arc<Worker>>, impl Fn(&Vm) -> Option<&'s Arc<Worker>>> {
         // In one batch a VM may have come to one worker while it is still known on another.
         let arrived = self.workers.values().flat_map(|changed| changed.worker.slot_holders());
         let arrived: HashSet<_> = arrived.filter(|vm| vm.revision == self.revision).map(|vm| vm.id.as_str()).collect();
@@ -353,8 +356,22 @@ impl<'a> Batch<'a> {
             let ids = self.workers_that_run(&vm.id);
             ids.iter().filter_map(|id| self.find_worker(id.as_str())).collect()
         };
+        // A batch changes few reservations, but there may be many VMs to look up.
+        let held = self.reservations.values().filter(|reservation| reservation.is_held_at(self.at));
+        let held = held.flat_map(|reservation| reservation.held_slots());
+        let held: HashMap<_, _> = held.filter_map(|slot| Some((slot.vm_id.as_ref()?, &slot.worker_id))).collect();
+        let reserved_place = move |vm: &Vm| {
+            let unchanged = || {
+                let id = self.base.reservation_for_vm(vm.id.as_str())?.as_str();
+                let reservation = self.find_reservation(id).filter(|_| !self.reservations.contains_key(id))?;
+                let slot = reservation.held_slot_for(&vm.id).filter(|_| reservation.is_held_at(self.at))?;
+                Some(&slot.worker_id)
+            };
+            let worker = held.get(&vm.id).copied().or_else(unchanged)?;
+            self.find_worker(worker.as_str())
+        };
         let (workers, reserved) = (self.workers().collect(), self.reserved_now());
-        Fleet { workers, cutoff, reserved, holders, revision: self.base.revision }
+        Fleet { workers, cutoff, reserved, holders, reserved_place, revision: self.base.revision }
     }
 
     /// What is reserved on each worker at the time of the batch.

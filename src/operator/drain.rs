@@ -3,6 +3,7 @@
 //! All workers of a command are changed by one request, in one revision. A drain is an intention that the server keeps:
 //! this program only waits for its end, and says so when it is interrupted.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use clap::Args;
@@ -46,7 +47,7 @@ pub struct DrainOptions {
     #[arg(long)]
     dry_run: bool,
 
-    /// Also if VMs on them fit nowhere else. A single worker that is named is drained in any case.
+    /// Also if no place is found for VMs on them. A single worker that is named is drained in any case.
     #[arg(long)]
     allow_shortfall: bool,
 
@@ -139,7 +140,9 @@ impl DrainOptions {
         if self.detach {
             let rows = standing(api, &ids, revision).await?;
             output.list(&DRAINS, &rows)?;
-            return output.flush();
+            output.flush()?;
+            let drained: Vec<_> = rows.iter().map(|row| row.text("worker_id")).collect();
+            return all_found(&ids, &drained);
         }
         let named = some_of(&ids);
         notes.when_interrupted(format!(
@@ -249,7 +252,9 @@ impl ActivateOptions {
         // Another server may answer, which does not know of the change yet.
         let (rows, _) = named(api, &workers_since(revision), &ids).await?;
         output.list(&WORKERS, &rows)?;
-        output.flush()
+        output.flush()?;
+        let activated: Vec<_> = rows.iter().map(|row| row.text("id")).collect();
+        all_found(&ids, &activated)
     }
 }
 
@@ -284,6 +289,17 @@ fn revision_of(answer: &Value, ids: &[String]) -> Result<Option<u64>, Failure> {
     Ok(answer["revision"].as_u64())
 }
 
+/// Fails if some of the workers were removed meanwhile. What was asked for is done for the others.
+fn all_found(ids: &[String], found: &[&str]) -> Result<(), Failure> {
+    let found: HashSet<_> = found.iter().copied().collect();
+    let missing: Vec<_> = ids.iter().filter(|id| !found.contains(id.as_str())).map(String::as_str).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let message = format!("Worker not found: {}; it is done for the others", missing.join(", "));
+    Err(Failure::new(ExitStatus::NotFound, message))
+}
+
 /// The workers that were not so before.
 fn changed_ids(answer: &Value) -> Vec<String> {
     let workers = answer["workers"].as_array().into_iter().flatten();
@@ -294,7 +310,7 @@ fn changed_ids(answer: &Value) -> Vec<String> {
 /// How many VMs of a plan fit nowhere, in words; none if all fit.
 fn shortfall(plan: &Value) -> Option<String> {
     let [stranded, vms] = ["total_stranded", "vms"].map(|key| plan[key].as_u64().unwrap_or_default());
-    (stranded > 0).then(|| format!("{stranded} of the {vms} VMs on these workers fit nowhere else"))
+    (stranded > 0).then(|| format!("no place was found for {stranded} of the {vms} VMs on these workers"))
 }
 
 /// A plan for people: where VMs could go, and which fit nowhere and why.
@@ -309,6 +325,13 @@ fn plan_lines(plan: &Value) -> Vec<String> {
     };
     let verb = if number("vms") == 1 { "VM has" } else { "VMs have" };
     let mut lines = vec![format!("{} {verb} to move, of which {} fit elsewhere.", number("vms"), number("placeable"))];
+    match number("set_aside_vms") {
+        0 => {}
+        1 => lines.push("1 VM more was set aside because of its id: the plan has no place for it.".to_owned()),
+        more => {
+            lines.push(format!("{more} VMs more were set aside because of their ids: the plan has no place for them."))
+        }
+    }
     let moves = list("moves");
     if !moves.is_empty() {
         let rows =
@@ -366,6 +389,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn workers_that_were_removed_meanwhile_are_named() {
+        let ids = ["a", "b", "c"].map(str::to_owned);
+        assert!(all_found(&ids, &["c", "b", "a"]).is_ok());
+        let failure = all_found(&ids, &["b"]).unwrap_err();
+        assert!(failure.is(ExitStatus::NotFound));
+        let Failure::Told { message, .. } = failure else { panic!("{failure:?}") };
+        assert_eq!(message, "Worker not found: a, c; it is done for the others");
+    }
+
+    #[test]
     fn the_plan_says_where_and_why_not() {
         let plan = json!({
             "fits": false, "vms": 4, "placeable": 2, "total_stranded": 2,
@@ -387,7 +420,14 @@ mod tests {
                 "and 1 more",
             ]
         );
-        assert_eq!(shortfall(&plan).as_deref(), Some("2 of the 4 VMs on these workers fit nowhere else"));
+        let set_aside = |vms: u64| plan_lines(&json!({"vms": 0, "placeable": 0, "set_aside_vms": vms}));
+        assert_eq!(set_aside(0), ["0 VMs have to move, of which 0 fit elsewhere."]);
+        assert_eq!(set_aside(1)[1..], ["1 VM more was set aside because of its id: the plan has no place for it."]);
+        assert_eq!(
+            set_aside(2)[1..],
+            ["2 VMs more were set aside because of their ids: the plan has no place for them."]
+        );
+        assert_eq!(shortfall(&plan).as_deref(), Some("no place was found for 2 of the 4 VMs on these workers"));
         assert_eq!(shortfall(&json!({"vms": 4, "total_stranded": 0})), None);
     }
 }

@@ -14,16 +14,13 @@ use super::idempotent_request::{IdempotentReply, IdempotentRequest};
 use super::offload::steps;
 use super::page::MAX_SIZE;
 use super::placement::DEFAULT_LISTED;
-use super::workers::{PolicyChanged, log_policy};
+use super::workers::{PolicyChanged, log_policies};
 use super::{Reading, Resolvers};
 use crate::auth::{Action, Caller};
-use crate::cluster::{Cursor, DrainRequest, EvacuationPlan, View, WorkerFilter, WorkerView};
-use crate::error::{Error, Result};
+use crate::cluster::{Cursor, DrainRequest, EvacuationPlan, Snapshot, View, Worker, WorkerFilter, WorkerView};
+use crate::error::Result;
 use crate::journal::Committed;
-use crate::journal::commands::{ActivateWorkers, DrainWorkers, PolicySet, WorkersDrained};
-
-/// Most workers that one request drains or activates: those of the largest cluster that this server is meant for.
-pub(crate) const MAX_CHANGED: usize = 10_000;
+use crate::journal::commands::{ActivateWorkers, DrainWorkers, PolicySet, WorkersDrained, check_count};
 
 /// A drain of many workers, as asked for.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +33,7 @@ pub struct DrainWorkersInput {
     pub drain: DrainInput,
     /// Only tells which workers would be drained, and where their VMs could go.
     pub dry_run: bool,
-    /// Also if VMs on them fit nowhere else.
+    /// Also if no place is found for VMs on them.
     pub allow_shortfall: bool,
     /// How many VMs each list of the plan has at most.
     pub limit: Option<Whole>,
@@ -106,7 +103,7 @@ impl ChangeOfWorkers {
 struct Chosen {
     reading: Reading,
     workers: Vec<WorkerView>,
-    /// How often all workers are looked at for a plan.
+    /// How many workers and VMs are looked at for a plan; 0 if none is made.
     looks: usize,
 }
 
@@ -118,7 +115,7 @@ impl Chosen {
 
     /// The steps of making a plan.
     fn steps_to_plan(&self) -> u64 {
-        steps(self.reading.view().snapshot.worker_count().saturating_mul(self.looks), 1)
+        steps(self.looks, 1)
     }
 }
 
@@ -154,7 +151,7 @@ impl Resolvers {
     pub async fn drain_workers(&self, caller: &Caller, input: DrainWorkersInput) -> Result<DrainOfWorkers> {
         let permit = self.authorize(caller, Action::SetSchedulingPolicy)?;
         let checked = input.check()?;
-        let chosen = self.choose(caller, &checked.filter).await?;
+        let chosen = self.choose(caller, self.present(), &checked.filter, Some(checked.listed)).await?;
         if checked.dry_run {
             return self.told_drain(caller, chosen, &checked).await;
         }
@@ -162,7 +159,7 @@ impl Resolvers {
         let command = checked.command(&chosen, self);
         let reason = command.request.reason.clone();
         let Committed { reply, snapshot } = self.journal.with(permit).commit_for(command, caller).await?;
-        reply.workers.iter().for_each(|set| log_policy(set, reason.as_deref()));
+        log_policies(&reply.workers, reason.as_deref());
         let change = ChangeOfWorkers::carried_out(&reply.workers, self.reading(snapshot).view());
         Ok(DrainOfWorkers { change, plan: reply.plan })
     }
@@ -176,7 +173,7 @@ impl Resolvers {
     ) -> Result<IdempotentReply> {
         let permit = self.authorize(caller, Action::SetSchedulingPolicy)?;
         let checked = input.check()?;
-        let chosen = self.choose(caller, &checked.filter).await?;
+        let chosen = self.choose(caller, self.present(), &checked.filter, Some(checked.listed)).await?;
         if checked.dry_run {
             let told = self.told_drain(caller, chosen, &checked).await?;
             return Ok(IdempotentReply { answer: (request.render)(told), is_replay: false });
@@ -189,7 +186,7 @@ impl Resolvers {
             plan: reply.plan.clone(),
         };
         let (answered, reply) = self.commit_idempotent(permit, caller, command, request, show).await?;
-        reply.iter().flat_map(|reply| &reply.workers).for_each(|set| log_policy(set, reason.as_deref()));
+        reply.iter().for_each(|reply| log_policies(&reply.workers, reason.as_deref()));
         Ok(answered)
     }
 
@@ -202,7 +199,7 @@ impl Resolvers {
         }
         let reason = command.reason.clone();
         let Committed { reply, snapshot } = self.journal.with(permit).commit_for(command, caller).await?;
-        reply.iter().for_each(|set| log_policy(set, reason.as_deref()));
+        log_policies(&reply, reason.as_deref());
         Ok(ChangeOfWorkers::carried_out(&reply, self.reading(snapshot).view()))
     }
 
@@ -222,7 +219,7 @@ impl Resolvers {
         let reason = command.reason.clone();
         let show = |reply: &Vec<PolicySet>, view: Arc<View>| ChangeOfWorkers::carried_out(reply, &view);
         let (answered, reply) = self.commit_idempotent(permit, caller, command, request, show).await?;
-        reply.iter().flatten().for_each(|set| log_policy(set, reason.as_deref()));
+        reply.iter().for_each(|sets| log_policies(sets, reason.as_deref()));
         Ok(answered)
     }
 
@@ -235,7 +232,7 @@ impl Resolvers {
         limit: Option<Whole>,
     ) -> Result<EvacuationPlan> {
         let listed = listed(limit)?;
-        let chosen = self.choose_among(caller, reading, &filter).await?;
+        let chosen = self.choose(caller, reading, &filter, Some(listed)).await?;
         Ok(self.plan(caller, chosen, listed).await.1)
     }
 
@@ -248,7 +245,7 @@ impl Resolvers {
         let filter = filter.unwrap_or_default();
         checks::conditions(all, filter.is_for_all())?;
         let reason = checks::reason(reason)?;
-        let chosen = self.choose(caller, &filter).await?;
+        let chosen = self.choose(caller, self.present(), &filter, None).await?;
         let (expected, offline_after) = (chosen.workers.len(), self.timing.offline_after);
         Ok((chosen, ActivateWorkers { filter, reason, expected, offline_after }, dry_run))
     }
@@ -271,30 +268,48 @@ impl Resolvers {
         self.offload().run(steps, plan).await
     }
 
-    async fn choose(&self, caller: &Caller, filter: &WorkerFilter) -> Result<Chosen> {
-        self.choose_among(caller, self.present(), filter).await
-    }
-
-    async fn choose_among(&self, caller: &Caller, reading: Reading, filter: &WorkerFilter) -> Result<Chosen> {
-        let rows = filter.ids.as_ref().map_or_else(|| reading.view().snapshot.worker_count(), Vec::len);
-        let steps = steps(rows, filter.entries() + 1);
+    /// The workers that match, and what a plan with so many VMs in each list takes, if one is made.
+    async fn choose(
+        &self,
+        caller: &Caller,
+        reading: Reading,
+        filter: &WorkerFilter,
+        listed: Option<usize>,
+    ) -> Result<Chosen> {
+        let snapshot = &reading.view().snapshot;
+        let rows = filter.ids.as_ref().map_or_else(|| snapshot.worker_count(), Vec::len);
+        let vms = listed.map_or(0, |_| vms_to_look_at(snapshot, filter));
+        let steps = steps(rows, filter.entries() + 1).saturating_add(vms as u64);
         self.spend_more(caller, steps);
         let filter = filter.clone();
         let choose = move || {
             let workers = reading.list_workers(&filter);
-            let vms = workers.iter().flat_map(|worker| worker.worker.slot_holders());
-            let looks = EvacuationPlan::looks(vms);
+            let looks = listed.map_or(0, |listed| looks_of_plan(&reading.view().snapshot, &workers, listed));
             Chosen { looks, workers, reading }
         };
         let chosen = self.offload().run(steps, choose).await;
-        match chosen.workers.len() {
-            matching if matching > MAX_CHANGED => {
-                let problem = format!("matches {matching} workers, of which {MAX_CHANGED} are the most at once");
-                Err(Error::invalid("filter", problem))
-            }
-            _ => Ok(chosen),
-        }
+        check_count(chosen.workers.len())?;
+        Ok(chosen)
     }
+}
+
+/// How many VMs are on workers that may be chosen, and on those that drain.
+fn vms_to_look_at(snapshot: &Snapshot, filter: &WorkerFilter) -> usize {
+    let count = |worker: &Arc<Worker>| worker.usage.vms.count_slot_holders();
+    match &filter.ids {
+        Some(ids) => {
+            let named = ids.iter().filter_map(|id| snapshot.find_worker(id));
+            named.chain(snapshot.draining_workers()).map(count).sum()
+        }
+        None => snapshot.vm_count(),
+    }
+}
+
+fn looks_of_plan(snapshot: &Snapshot, chosen: &[WorkerView], listed: usize) -> usize {
+    let ids: HashSet<_> = chosen.iter().map(|worker| &worker.worker.id).collect();
+    let draining = snapshot.draining_workers().filter(|worker| !ids.contains(&worker.id));
+    let vms = chosen.iter().map(|worker| &worker.worker).chain(draining).flat_map(|worker| worker.slot_holders());
+    EvacuationPlan::looks(snapshot.worker_count(), vms, listed)
 }
 
 fn told_activation(chosen: &Chosen) -> ChangeOfWorkers {

@@ -686,10 +686,51 @@ fn log_rejected_vms(HeartbeatAccepted { worker, rejected_vms, .. }: &HeartbeatAc
     }
 }
 
-pub(super) fn log_policy(PolicySet { worker, changed }: &PolicySet, reason: Option<&str>) {
+/// How many workers one log line names.
+const MAX_NAMED_IN_LOG: usize = 20;
+
+/// One line for all workers of a request, however many they are. The change log has an event for each.
+pub(super) fn log_policies(sets: &[PolicySet], reason: Option<&str>) {
+    let changed: Vec<_> = sets.iter().filter(|set| set.changed).collect();
+    match *changed {
+        [] => {}
+        [set] => log_policy(set, reason),
+        [PolicySet { worker, .. }, ..] => {
+            let policy = worker.policy;
+            let ids: Vec<_> = changed.iter().map(|set| set.worker.id.as_str()).collect();
+            let why = reason.map(|reason| format!(": {reason:?}")).unwrap_or_default();
+            let names = first_named(&ids);
+            info!(workers.changed = ids.len(), worker.policy = %policy, reason, "Workers {names} are {policy}{why}");
+        }
+    }
+}
+
+/// The first ids, and how many more there are.
+fn first_named(ids: &[&str]) -> String {
+    match ids.split_at_checked(MAX_NAMED_IN_LOG) {
+        Some((named, more @ [_, ..])) => format!("{} and {} more", named.join(", "), more.len()),
+        Some((_, [])) | None => ids.join(", "),
+    }
+}
+
+fn log_policy(PolicySet { worker, changed }: &PolicySet, reason: Option<&str>) {
     if *changed {
         let (id, policy) = (&worker.id, worker.policy);
         let why = reason.map(|reason| format!(": {reason:?}")).unwrap_or_default();
         info!(worker.id = %id, worker.policy = %policy, reason, "Worker {id} is {policy}{why}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_line_names_twenty_workers_and_counts_the_rest() {
+        let ids: Vec<_> = (10..32).map(|number| format!("w{number}")).collect();
+        let ids: Vec<_> = ids.iter().map(String::as_str).collect();
+        assert_eq!(first_named(&ids[..2]), "w10, w11");
+        assert_eq!(first_named(&ids[..20]), ids[..20].join(", "));
+        assert_eq!(first_named(&ids), format!("{} and 2 more", ids[..20].join(", ")));
     }
 }

@@ -473,7 +473,7 @@ async fn several_workers_drain_at_once_or_not_at_all() {
     assert_eq!(server.get("/workers/w004").await["status"], "active");
     let allowed = operator.run("drain --zone a --yes --allow-shortfall --detach").await;
     assert_eq!(allowed.code, Some(0), "{}", allowed.err);
-    assert!(allowed.err.contains("2 of the 2 VMs on these workers fit nowhere else"), "{}", allowed.err);
+    assert!(allowed.err.contains("no place was found for 2 of the 2 VMs on these workers"), "{}", allowed.err);
 
     operator.out("activate --zone a --yes").await;
     operator.out("drain w002 --detach").await;

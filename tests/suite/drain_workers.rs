@@ -2,6 +2,8 @@
 //! what has to move fits nowhere else. The plan is compared with a look at all workers at the foot of
 //! `src/cluster/evacuation.rs`.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::harness::*;
@@ -67,7 +69,7 @@ on_both_databases! {
                     {"vm_id": "vm-2", "from_worker_id": "a1", "to_worker_id": "b1"},
                     {"vm_id": "vm-3", "from_worker_id": "a2", "to_worker_id": "b1"},
                 ],
-                "stranded": [], "total_stranded": 0, "unsized_vms": 0, "vms_of_other_drains": 0, "revision": before,
+                "stranded": [], "total_stranded": 0, "unsized_vms": 0, "set_aside_vms": 0, "vms_of_other_drains": 0, "revision": before,
             },
             "revision": before + 1,
         }));
@@ -95,8 +97,8 @@ on_both_databases! {
         let before = state(&cluster).await;
         let body = json!({"filter": {"zones": ["a", "c"]}, "limit": 1});
         let refused = drain(&cluster, body.clone()).await;
-        let message = "Nothing was drained: 2 of the 5 VMs on these workers fit nowhere else. The plan in this answer tells \
-                       which, and why; drain fewer workers, or allow the shortfall.";
+        let message = "Nothing was drained: no place was found for 2 of the 5 VMs on these workers. The plan in this answer \
+                       tells which, and why; drain fewer workers, or allow the shortfall.";
         refused.assert_failure(409, message);
         let short = refused.json()["plan"].take();
         assert_eq!(short, plan(&cluster, "zone=a&zone=c&limit=1").await, "the question has the same answer");
@@ -117,7 +119,7 @@ on_both_databases! {
         assert_eq!((&error["message"], &error["extensions"]["code"]), (&json!(message), &json!("CONFLICT")));
         let fields = "fits workers vms placeable moves { vmId fromWorkerId toWorkerId }
             stranded { vmId workerId vcpus memoryMb refusalsByReason { reason workers } }
-            totalStranded unsizedVms vmsOfOtherDrains revision";
+            totalStranded unsizedVms setAsideVms vmsOfOtherDrains revision";
         let asked = cluster.graphql(&format!(r#"{{ evacuationPlan(filter: {{zones: ["a", "c"]}}, limit: 500) {{ {fields} }} }}"#)).await;
         assert_eq!(error["extensions"]["plan"], asked["evacuationPlan"]);
         // Each of the two that are left over: b1 and b2 are full, and the four others are left out; c2 is also too small.
@@ -277,6 +279,57 @@ on_both_databases! {
         cluster.rest().post("/api/v1/workers/a2/drain").await;
         let of_a1 = plan(&cluster, "id=a1").await;
         assert_eq!((told(&of_a1), &of_a1["vms_of_other_drains"]), ([2, 2, 1], &json!(0)), "a2 drains, too");
+    }
+
+    async fn vms_are_packed_if_they_do_not_fit_spread(cluster: TestCluster) {
+        // Spread, each worker gets 3 + 2, and neither has room for another 2.
+        let sizes = [3, 3, 2, 2, 2];
+        let vms = sizes.iter().enumerate().map(|(at, cores)| vm(&format!("vm-{at}")).size(*cores, 1));
+        let to = |id| worker(id).cpu(6).max_vms(5);
+        cluster.add([worker("a1").cpu(12).vms(vms), to("b1"), to("b2")]).await;
+        let drained = drain(&cluster, json!({"filter": {"ids": ["a1"]}})).await;
+        assert_eq!(drained.status, 200, "{}", drained.body);
+        let places = pick(&drained.json()["plan"]["moves"], ["to_worker_id"]);
+        assert_eq!(places, ["b1", "b1", "b2", "b2", "b2"].map(|id| [json!(id)]));
+    }
+
+    async fn a_plan_says_how_many_vms_were_set_aside(cluster: TestCluster) {
+        cluster.add([worker("a1").vms([vm("vm-1")]), worker("b1").max_vms(1)]).await;
+        let vms = ["vm-1", "a/b", "c/d"].map(|id| Value::from(vm(id)));
+        cluster.beat("a1", json!({"incarnation": 1, "vms": vms})).await;
+        let told = plan(&cluster, "id=a1").await;
+        assert_eq!(["fits", "vms", "set_aside_vms"].map(|key| &told[key]), [&json!(true), &json!(1), &json!(2)]);
+        let asked = cluster.graphql(r#"{ evacuationPlan(filter: {ids: ["a1"]}) { fits vms setAsideVms } }"#).await;
+        assert_eq!(asked["evacuationPlan"], json!({"fits": true, "vms": 1, "setAsideVms": 2}));
+        assert_eq!(plan(&cluster, "id=b1").await["set_aside_vms"], 0);
+    }
+
+    async fn a_vm_whose_new_place_is_reserved_needs_no_second_one(cluster: TestCluster) {
+        cluster.add([worker("a1").vms([vm("vm-1"), vm("vm-2")]), worker("b1").max_vms(2)]).await;
+        let told = |plan: &Value| ["vms", "placeable"].map(|key| plan[key].as_u64().unwrap());
+        let hold = |vms: Value, expires_in: &str| {
+            let count = vms.as_array().unwrap().len();
+            let body = json!({"vcpus": 1, "memory_mb": 1, "count": count, "vm_ids": vms, "expires_in": expires_in});
+            cluster.rest().post("/api/v1/reservations").json(body).into_future()
+        };
+        let held = hold(json!(["vm-1"]), "1m").await;
+        assert_eq!((held.status, &held.json()["slots"][0]["worker_id"]), (201, &json!("b1")), "{}", held.body);
+        let before = plan(&cluster, "id=a1").await;
+        assert_eq!((told(&before), &before["moves"][0]["vm_id"]), ([1, 1], &json!("vm-2")), "{before}");
+        assert_eq!(told(&plan(&cluster, "id=a1&id=b1").await), [2, 0], "b1 is to be emptied, too");
+        let drained = drain(&cluster, json!({"filter": {"ids": ["a1"]}})).await;
+        assert_eq!((drained.status, told(&drained.json()["plan"])), (200, [1, 1]), "{}", drained.body);
+
+        // Half of the drain is moved, and the rest has its place.
+        cluster.beat("b1", json!({"incarnation": 1, "vms": [Value::from(vm("vm-1"))]})).await;
+        activate(&cluster, json!({"filter": {"ids": ["a1"]}})).await;
+        assert_eq!(hold(json!(["vm-2"]), "20s").await.status, 201);
+        let again = drain(&cluster, json!({"filter": {"ids": ["a1"]}})).await;
+        assert_eq!((again.status, told(&again.json()["plan"])), (200, [0, 0]), "{}", again.body);
+
+        // Once its time is over, the reservation holds nothing, whether that is announced or not.
+        cluster.advance(Duration::from_secs(21));
+        assert_eq!(told(&plan(&cluster, "id=a1").await), [1, 1]);
     }
 
     async fn a_drain_that_is_sent_again_drains_nothing_else(cluster: TestCluster) {

@@ -77,7 +77,8 @@ pub fn in_cluster_of(
     variables: &Variables,
     types: &SchemaIndex,
 ) -> u64 {
-    let estimate = Estimate { size, document, variables, types, reads_variables: Cell::new(false) };
+    let estimate =
+        Estimate { size, document, variables, types, reads_variables: Cell::new(false), changed_workers: Cell::new(0) };
     estimate.of_operation(operation)
 }
 
@@ -89,7 +90,8 @@ pub fn without_variables(
 ) -> Option<u64> {
     let variables = &Variables::default();
     let size = ClusterSize::LARGEST;
-    let estimate = Estimate { size, document, variables, types, reads_variables: Cell::new(false) };
+    let estimate =
+        Estimate { size, document, variables, types, reads_variables: Cell::new(false), changed_workers: Cell::new(0) };
     let cost = estimate.of_operation(operation);
     (!estimate.reads_variables.get()).then_some(cost)
 }
@@ -116,6 +118,8 @@ struct Estimate<'a> {
     types: &'a SchemaIndex,
     /// Set when the estimate has used a variable.
     reads_variables: Cell<bool>,
+    /// How many workers the mutation that is estimated drains or activates at most.
+    changed_workers: Cell<u64>,
 }
 
 /// A variable that was omitted.
@@ -160,6 +164,9 @@ impl Estimate<'_> {
         };
         if selection_set.items.is_empty() {
             return 1;
+        }
+        if let ("Mutation", "drainWorkers" | "activateWorkers") = (parent, field.name.node.as_str()) {
+            self.changed_workers.set(self.named_workers(definition, field).unwrap_or(self.size.workers));
         }
         // The lists of a plan in a payload are as long as the mutation says.
         let page_inside = if parent == "DrainWorkersPayload" { page } else { self.page_of(definition, field) };
@@ -224,13 +231,13 @@ impl Estimate<'_> {
             ("Query" | "Worker" | "Vm", "events") | ("Worker", "drains") => self.page_of(definition, field),
             // As a candidate, as a refusal, and to place VMs on it.
             ("Query", "placement") => workers.saturating_mul(3),
-            ("Query", "capacity") | ("Mutation", "purgeWorkers" | "activateWorkers") => workers,
+            ("Query", "capacity") | ("Mutation", "purgeWorkers") => workers,
+            ("Mutation", "activateWorkers") => {
+                let filter = self.filter_of_change(definition, field);
+                filter.entries("ids").unwrap_or(workers).saturating_mul(filter.comparisons("ids"))
+            }
             ("Query", "evacuationPlan") | ("Mutation", "drainWorkers") => {
-                let filter = match self.argument(definition, field, "input") {
-                    Some(Value::Object(mut input)) => input.swap_remove("filter"),
-                    _ => self.argument(definition, field, "filter"),
-                };
-                let filter = Filter::of(filter);
+                let filter = self.filter_of_change(definition, field);
                 let found = filter.entries("ids").unwrap_or(workers).saturating_mul(filter.comparisons("ids"));
                 let vms = filter.entries("ids").unwrap_or(workers).saturating_mul(vms_per_worker);
                 // To find the workers and their VMs, and to place these.
@@ -258,6 +265,19 @@ impl Estimate<'_> {
         self.order(definition, field) == Order::ById
     }
 
+    /// The filter of the workers that are to be drained or activated, or of those that a plan is asked of.
+    fn filter_of_change(&self, definition: &index::IndexedField, field: &Field) -> Filter {
+        Filter::of(match self.argument(definition, field, "input") {
+            Some(Value::Object(mut input)) => input.swap_remove("filter"),
+            _ => self.argument(definition, field, "filter"),
+        })
+    }
+
+    /// How many workers a change names by their ids; none if it does not.
+    fn named_workers(&self, definition: &index::IndexedField, field: &Field) -> Option<u64> {
+        self.filter_of_change(definition, field).entries("ids")
+    }
+
     /// The length of a list.
     fn length(&self, parent: &str, definition: &index::IndexedField, field: &Field, page: u64) -> u64 {
         match (parent, field.name.node.as_str()) {
@@ -279,7 +299,7 @@ impl Estimate<'_> {
             )
             | ("Placement", "assignments" | "candidates" | "refusals") => page,
             ("EvacuationPlan", "moves" | "stranded") => page,
-            ("DrainWorkersPayload" | "ActivateWorkersPayload", "workers") => self.size.workers,
+            ("DrainWorkersPayload" | "ActivateWorkersPayload", "workers") => self.changed_workers.get(),
             ("PurgeWorkersPayload", "purged") => MAX_PURGED as u64,
             ("PurgeWorkersPayload", "refused") => MAX_NAMED_REFUSALS as u64,
             _ => SHORT_LIST_LENGTH,
@@ -562,8 +582,12 @@ mod tests {
                 "mutation {{ drainWorkers(input: {input}) {{ workers {{ changed }} plan {{ stranded {{ vmId }} }} }} }}"
             )
         };
-        let workers = 1 + 10_000;
-        assert_eq!(cost(&drain(", limit: 7"), json!({})), 1 + 1 + 20 + 30_000 + workers + 1 + 1 + 7);
+        assert_eq!(cost(&drain(", limit: 7"), json!({})), 1 + 1 + 20 + 30_000 + 2 + 1 + 1 + 7, "one worker is named");
+        let activate = |filter: &str| {
+            format!("mutation {{ activateWorkers(input: {{filter: {filter}}}) {{ workers {{ changed }} }} }}")
+        };
+        assert_eq!(cost(&activate("{ids: [\"a\", \"b\"]}"), json!({})), 1 + 2 + 1 + 2);
+        assert_eq!(cost(&activate("{search: \"a\"}"), json!({})), 1 + 10_000 * 2 + 1 + 10_000);
         let a_hundred: String =
             (0..100).map(|alias| format!("a{alias}: {} ", vms("").trim_matches(['{', '}']))).collect();
         assert_eq!(cost(&format!("{{ {a_hundred} }}"), json!({})), 100 * (1 + 1 + 200_000));

@@ -626,7 +626,7 @@ pub struct DrainWorkersInput {
     /// Only answer which workers would be drained, and where their VMs could go.
     #[graphql(default = false)]
     dry_run: bool,
-    /// Whether to drain them even though VMs on them fit nowhere else.
+    /// Whether to drain them even though no place is found for VMs on them.
     #[graphql(default = false)]
     allow_shortfall: bool,
     /// How many VMs each list of the plan has at most, up to 500; 20 if left out.

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::set_scheduling_policy::{PolicyRequest, PolicySet};
-use super::{Command, Lane};
+use super::{Command, Lane, WORKERS_PER_ROW};
 use crate::cluster::{DrainRequest, EvacuationPlan, LivenessCutoff, Snapshot, View, Worker, WorkerFilter, WorkerView};
 use crate::error::{Error, Result};
 use crate::journal::batch::Batch;
 
-/// How many workers are looked at in the time in which a row is written, about.
-const WORKERS_PER_ROW: usize = 50;
+/// Most workers that one request drains or activates: those of the largest cluster that this server is meant for.
+pub const MAX_CHANGED: usize = 10_000;
 
 /// Rows of each worker: itself, its drain and an event.
 const ROWS_PER_WORKER: usize = 3;
@@ -28,13 +28,13 @@ pub struct DrainWorkers {
     pub filter: WorkerFilter,
     /// What is said of their drains.
     pub request: DrainRequest,
-    /// Whether they are drained although VMs on them fit nowhere else.
+    /// Whether they are drained although no place is found for VMs on them.
     pub allow_shortfall: bool,
     /// How many VMs each list of the plan has at most.
     pub listed: usize,
     /// How many workers matched when it was asked for.
     pub expected: usize,
-    /// How often all workers are looked at for the plan, about.
+    /// How many workers and VMs are looked at for the plan, about.
     pub looks: usize,
     /// For how long a worker may be silent.
     pub offline_after: Duration,
@@ -65,8 +65,17 @@ pub struct ActivateWorkers {
 /// The policies of workers, by id, are as wanted.
 pub type PoliciesSet = Vec<PolicySet>;
 
-/// The workers that match as they are now in the batch, by id.
-fn matching(batch: &Batch<'_>, filter: &WorkerFilter, offline_after: Duration) -> Vec<Arc<Worker>> {
+/// Refuses a filter that so many workers match, if they are too many for one commit.
+pub fn check_count(matching: usize) -> Result<()> {
+    if matching <= MAX_CHANGED {
+        return Ok(());
+    }
+    let problem = format!("matches {matching} workers, of which {MAX_CHANGED} are the most at once");
+    Err(Error::invalid("filter", problem))
+}
+
+/// The workers that match as they are now in the batch, by id. They may be more than when it was asked for.
+fn matching(batch: &Batch<'_>, filter: &WorkerFilter, offline_after: Duration) -> Result<Vec<Arc<Worker>>> {
     let view = Arc::new(View::new(batch.preview(), batch.at, offline_after));
     let matches = |worker: &Arc<Worker>| filter.matches(&WorkerView { worker: worker.clone(), view: view.clone() });
     let mut workers: Vec<_> = match &filter.ids {
@@ -77,11 +86,12 @@ fn matching(batch: &Batch<'_>, filter: &WorkerFilter, offline_after: Duration) -
     };
     workers.sort_unstable_by(|one, other| one.id.cmp(&other.id));
     workers.dedup_by(|one, other| one.id == other.id);
-    workers
+    check_count(workers.len())?;
+    Ok(workers)
 }
 
 impl DrainWorkers {
-    /// Refuses drains whose VMs fit nowhere else, unless no drain would begin: a drain that stands may be asked for again,
+    /// Refuses drains for whose VMs no place was found, unless no drain would begin: a drain that stands may be asked for again,
     /// whatever the rest of the cluster can hold now.
     pub fn check_room(begins_any: bool, plan: &EvacuationPlan, allow_shortfall: bool) -> Result<()> {
         if begins_any && !plan.fits() && !allow_shortfall {
@@ -98,14 +108,13 @@ impl Command for DrainWorkers {
         Lane::Operators
     }
 
-    fn rows(&self, known: &Snapshot) -> usize {
-        let looked_at = known.worker_count().saturating_mul(self.looks);
-        ROWS_PER_WORKER * self.expected + looked_at / WORKERS_PER_ROW
+    fn rows(&self, _known: &Snapshot) -> usize {
+        ROWS_PER_WORKER * self.expected + self.looks / WORKERS_PER_ROW
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
         let Self { filter, request, allow_shortfall, listed, expected: _, looks: _, offline_after } = self;
-        let workers = matching(batch, filter, *offline_after);
+        let workers = matching(batch, filter, *offline_after)?;
         let plan = {
             let ids: HashSet<_> = workers.iter().map(|worker| &worker.id).collect();
             EvacuationPlan::of(&batch.fleet(LivenessCutoff::of(batch.at, *offline_after)), &ids, *listed)
@@ -126,13 +135,14 @@ impl Command for ActivateWorkers {
     }
 
     fn rows(&self, known: &Snapshot) -> usize {
-        ROWS_PER_WORKER * self.expected + known.worker_count() / WORKERS_PER_ROW
+        let looked_at = self.filter.ids.as_ref().map_or_else(|| known.worker_count(), Vec::len);
+        ROWS_PER_WORKER * self.expected + looked_at / WORKERS_PER_ROW
     }
 
     fn decide(&self, batch: &mut Batch<'_>) -> Result<Self::Reply> {
         let Self { filter, reason, expected: _, offline_after } = self;
         let request = PolicyRequest::Activate(reason.clone());
-        let workers = matching(batch, filter, *offline_after);
+        let workers = matching(batch, filter, *offline_after)?;
         Ok(workers.iter().map(|worker| request.apply(worker, batch)).collect())
     }
 }

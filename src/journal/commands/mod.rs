@@ -40,7 +40,7 @@ pub use clamp_future_times::ClampFutureTimes;
 pub use close_session::CloseSession;
 pub use create_token::CreateToken;
 pub use deregister::{Deregister, Deregistered};
-pub use drain_workers::{ActivateWorkers, DrainWorkers, PoliciesSet, WorkersDrained};
+pub use drain_workers::{ActivateWorkers, DrainWorkers, PoliciesSet, WorkersDrained, check_count};
 pub use expire_reservations::ExpireReservations;
 pub use heartbeat::{
     HeartbeatAccepted, HeartbeatReport, Inventory, RecordHeartbeat, RecordHeartbeats, RejectedVm, VmReport,
@@ -68,6 +68,10 @@ use super::batch::{Batch, ColumnGroup};
 use super::liveness_signs::LivenessSign;
 use crate::cluster::{Availability, Snapshot, Worker, WorkerVms};
 use crate::error::Result;
+
+/// How many workers are looked at in the time in which a row is written, about: commands that look at all of them count that
+/// as rows.
+const WORKERS_PER_ROW: usize = 50;
 
 /// A decision about the cluster, which may change it.
 pub trait Command: Send + 'static {
@@ -184,9 +188,10 @@ mod tests {
     use crate::auth::{Caller, GeneratedToken, Principal, Role, TokenId, TokenKind, TokenScope};
     use crate::clock::{Clock, Timestamp};
     use crate::cluster::{
-        Actor, Distinct, DrainRequest, Identity, PlacementConstraints, PlacementStrategy, PurgeFilter, ReservationId,
-        Vm, VmSize, VmStatus, WorkerFilter, WorkerId,
+        Actor, Distinct, DrainRequest, EvacuationPlan, Identity, PlacementConstraints, PlacementStrategy, PurgeFilter,
+        ReservationId, Vm, VmId, VmSize, VmStatus, WorkerFilter, WorkerId,
     };
+    use crate::error::Error;
     use crate::journal::liveness_signs::{LivenessSigns, NotedSign};
 
     /// A cluster on which commands are carried out one by one, without a database.
@@ -448,5 +453,90 @@ mod tests {
         assert_eq!(cluster.carry_out_of(&CloseSession, of_code.id.as_str()), 2);
         let candidates = vec![of_code.id, code.id, token.id, session().id];
         assert_eq!(cluster.carry_out(&PruneTokens { candidates }), 2, "neither other tokens nor what is not there");
+    }
+
+    /// Registers a worker with room for so many VMs, before anything else of the batch.
+    fn register_with_slots(id: &str, max_vms: u32) -> Register {
+        let Register { identity, .. } = register(id);
+        Register { id: WorkerId::parse(id).unwrap(), identity: Identity { max_vms, ..identity }, ..register(id) }
+    }
+
+    fn drain_of(filter: WorkerFilter) -> DrainWorkers {
+        DrainWorkers {
+            filter,
+            request: DrainRequest::default(),
+            allow_shortfall: false,
+            listed: 1,
+            expected: 1,
+            looks: 1,
+            offline_after: Duration::from_secs(60),
+        }
+    }
+
+    #[test]
+    fn no_more_workers_than_the_limit_are_drained_if_some_came_meanwhile() {
+        let empty = Snapshot::empty("test".into());
+        let mut batch = Batch::on(&empty, 1, Timestamp::UNIX_EPOCH, 0, BTreeMap::new());
+        let all = drain_of(WorkerFilter::default());
+        let activation = ActivateWorkers {
+            filter: WorkerFilter::default(),
+            reason: None,
+            expected: 1,
+            offline_after: Duration::from_secs(60),
+        };
+        for number in 0..drain_workers::MAX_CHANGED {
+            register_with_slots(&format!("w{number:05}"), 1).decide(&mut batch).unwrap();
+        }
+        assert!(all.clone().decide(&mut batch).is_ok());
+        register_with_slots("w99999", 1).decide(&mut batch).unwrap();
+        let message = "filter matches 10001 workers, of which 10000 are the most at once";
+        assert_eq!(all.decide(&mut batch).unwrap_err().to_string(), message);
+        assert_eq!(activation.decide(&mut batch).unwrap_err().to_string(), message);
+    }
+
+    #[test]
+    fn a_drain_sees_what_came_and_what_was_reserved_before_it_in_its_batch() {
+        let of = |id: &str, vms: &[&str]| RecordHeartbeat { worker_id: id.to_owned(), ..heartbeat(1, vms) };
+        let mut cluster = TestCluster { snapshot: Snapshot::empty("test".into()), at: Timestamp::UNIX_EPOCH };
+        cluster.carry_out(&register_with_slots("a1", 1));
+        cluster.carry_out(&register_with_slots("b1", 1));
+        cluster.carry_out(&of("a1", &["vm-1"]));
+        let begin = || {
+            let mut batch = Batch::on(&cluster.snapshot, cluster.snapshot.revision + 1, cluster.at, 0, BTreeMap::new());
+            of("b1", &[]).decide(&mut batch).unwrap();
+            batch
+        };
+        let drain = drain_of(WorkerFilter { ids: Some(vec!["a1".to_owned()]), ..WorkerFilter::default() });
+        let counts = |plan: &EvacuationPlan| [plan.vms, plan.placeable];
+
+        let mut batch = begin();
+        assert_eq!(counts(&drain.decide(&mut batch).unwrap().plan), [1, 1], "b1 has a slot");
+
+        let mut batch = begin();
+        of("b1", &["vm-1"]).decide(&mut batch).unwrap();
+        assert_eq!(counts(&drain.decide(&mut batch).unwrap().plan), [0, 0], "the VM has come to b1");
+
+        let reserve = |vm_ids: &[&str]| Reserve {
+            id: ReservationId::parse("r1").unwrap(),
+            size: VmSize::default(),
+            count: 1,
+            constraints: PlacementConstraints::without_workers([&WorkerId::parse("a1").unwrap()]),
+            strategy: PlacementStrategy::Spread,
+            distinct: Distinct::None,
+            vm_ids: vm_ids.iter().map(|id| VmId::parse(id).unwrap()).collect(),
+            lifetime: Duration::from_secs(60),
+            reason: None,
+            offline_after: Duration::from_secs(60),
+        };
+        let mut batch = begin();
+        reserve(&[]).decide(&mut batch).unwrap();
+        match drain.decide(&mut batch) {
+            Err(Error::Shortfall(plan)) => assert_eq!(counts(&plan), [1, 0], "the slot is another's"),
+            other => panic!("{other:?}"),
+        }
+
+        let mut batch = begin();
+        reserve(&["vm-1"]).decide(&mut batch).unwrap();
+        assert_eq!(counts(&drain.decide(&mut batch).unwrap().plan), [0, 0], "the slot is for the VM");
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::{Command, Lane};
+use super::{Command, Lane, WORKERS_PER_ROW};
 use crate::cluster::{
     Actor, Distinct, EventKind, LivenessCutoff, PlacementConstraints, PlacementStrategy, Placer, Reservation,
     ReservationId, ReservationState, ReservedSlot, Snapshot, VmId, VmSize,
@@ -22,9 +22,6 @@ use crate::journal::reserved_slots;
 /// How many reservations hold room at most. Each takes some hundred bytes and a look at every worker, and none that is
 /// not released or taken stays for longer than an hour: more than this are no plans of anybody.
 pub const MAX_HELD_RESERVATIONS: usize = 10_000;
-
-/// How many workers are looked at in the time in which a row is written, about: the writer looks at all of them.
-const WORKERS_PER_ROW: usize = 50;
 
 /// How many workers an event names.
 const MAX_NAMED_WORKERS: usize = 3;

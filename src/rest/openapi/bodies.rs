@@ -171,7 +171,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         deadline_seconds: optional whole(1..=LONGEST_DEADLINE.as_secs() as i64), "In what time the drains shall be complete. When it has passed, that is announced: nothing is stopped.";
         metadata: optional labels(), "Texts of your own. Given for a drain that stands, they replace what there was.";
         dry_run: absent flag(), "Only answer which workers would be drained, and where their VMs could go.";
-        allow_shortfall: absent flag(), "Even though VMs on them fit nowhere else.";
+        allow_shortfall: absent flag(), "Even though no place is found for VMs on them.";
         limit: optional whole(0..=most_listed), &format!("How many VMs each list of the plan has at most; {DEFAULT_LISTED} if left out.");
     });
     drains.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));

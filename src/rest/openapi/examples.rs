@@ -442,6 +442,7 @@ pub(super) fn evacuation_plan() -> Value {
         }],
         "total_stranded": 1,
         "unsized_vms": 0,
+        "set_aside_vms": 0,
         "vms_of_other_drains": 0,
         "revision": 813,
     })

@@ -27,7 +27,7 @@ const ActivateWorkers = operation(`mutation ActivateWorkers($input: ActivateWork
 
 const Plan = operation(`query Plan($filter: WorkerFilter) {
   evacuationPlan(filter: $filter, limit: 3) {
-    fits vms placeable totalStranded unsizedVms vmsOfOtherDrains
+    fits vms placeable totalStranded unsizedVms setAsideVms vmsOfOtherDrains
     stranded { vmId workerId vcpus memoryMb refusalsByReason { reason workers } }
   }
 }`);
@@ -187,13 +187,15 @@ const REASONS: Partial<Record<string, string>> = {
 /** Whether the VMs there fit elsewhere, and which do not, and why. */
 function PlanNotice({ plan, problem }: { plan: PlanResult | undefined; problem: string | undefined }) {
   if (!plan) return <p class="notice">{problem ?? 'Looking where the VMs could go …'}</p>;
-  if (plan.vms === 0) return null;
+  if (plan.vms === 0 && plan.setAsideVms === 0) return null;
   const others = plan.vmsOfOtherDrains > 0 ? ` ${plural(plan.vmsOfOtherDrains, 'VM')} of other drains ${plan.vmsOfOtherDrains === 1 ? 'is' : 'are'} given room first.` : '';
   const unsized = plan.unsizedVms > 0 ? ` The size of ${plural(plan.unsizedVms, 'VM')} is not known: there may be less room.` : '';
-  if (plan.fits) return <p class="notice good">{plan.vms === 1 ? 'The VM fits' : `All ${count(plan.vms)} VMs fit`} on other workers.{others}{unsized}</p>;
+  const setAside = plan.setAsideVms > 0 ? ` ${plural(plan.setAsideVms, 'VM')} more ${plan.setAsideVms === 1 ? 'was' : 'were'} set aside because of ${plan.setAsideVms === 1 ? 'its id' : 'their ids'}: the plan has no place for ${plan.setAsideVms === 1 ? 'it' : 'them'}.` : '';
+  if (plan.fits && plan.vms === 0) return <p class="notice">{setAside.trim()}</p>;
+  if (plan.fits) return <p class="notice good">{plan.vms === 1 ? 'The VM fits' : `All ${count(plan.vms)} VMs fit`} on other workers.{others}{unsized}{setAside}</p>;
   return (
     <div class="notice bad">
-      <p>{count(plan.totalStranded)} of {plural(plan.vms, 'VM')} {plan.totalStranded === 1 ? 'fits' : 'fit'} nowhere else.{others}{unsized}</p>
+      <p>{count(plan.totalStranded)} of {plural(plan.vms, 'VM')} {plan.totalStranded === 1 ? 'fits' : 'fit'} nowhere else.{others}{unsized}{setAside}</p>
       <ul>
         {plan.stranded.map(({ vmId, workerId, vcpus, memoryMb, refusalsByReason }) => (
           <li key={`${workerId} ${vmId}`} class="small break">
