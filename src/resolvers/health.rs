@@ -97,7 +97,7 @@ impl Resolvers {
         let accepts_commits = self.journal.for_server().accepts_commits();
         let components = [
             (Component::Database, database),
-            (Component::Journal, self.journal.for_server().is_open()),
+            (Component::Journal, self.is_journal_open()),
             (Component::Commits, accepts_commits),
             (Component::Replication, self.journal.for_server().is_following()),
         ];
@@ -108,6 +108,11 @@ impl Resolvers {
             staleness: self.journal.for_server().staleness(),
             timestamp: self.clock.now(),
         }
+    }
+
+    /// Whether the journal runs, as [`Component::Journal`] tells, without a question to the database.
+    pub fn is_journal_open(&self) -> bool {
+        self.journal.for_server().is_open()
     }
 
     /// Whether the tables are of this version, as far as the database says so in time.
