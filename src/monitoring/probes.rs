@@ -9,13 +9,13 @@ use std::fs::File;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::endpoint::Monitoring;
-use crate::http::{HttpError, Json};
-use crate::resolvers::{Component, ComponentHealth};
+use crate::http::{HttpError, Json, Query};
+use crate::resolvers::{CONSUL, Component, ComponentHealth};
 
 /// The version of this program.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -48,14 +48,25 @@ impl Check {
     }
 }
 
+/// The parameters of [`ready`].
+#[derive(Deserialize)]
+pub(super) struct ReadyQuery {
+    /// Tells what was looked at, if it is there, with any value or none: as Kubernetes reads it.
+    #[serde(default)]
+    verbose: Vec<String>,
+}
+
 /// `GET /readyz`: whether requests should be sent here. With `?verbose`, what was looked at.
-pub(super) async fn ready(State(monitoring): State<Arc<Monitoring>>, uri: Uri) -> Response {
+pub(super) async fn ready(
+    State(monitoring): State<Arc<Monitoring>>,
+    Query(ReadyQuery { verbose }): Query<ReadyQuery>,
+) -> Response {
     let mut checks = vital_checks(&monitoring);
     let problems: Vec<_> = checks.iter().filter(|check| check.problem.is_some()).map(Check::line).collect();
     if !problems.is_empty() {
         return not_stored(HttpError::unavailable(format!("Not ready: {}", problems.join(", "))).into_response());
     }
-    if uri.query().is_none_or(str::is_empty) {
+    if verbose.is_empty() {
         return text("ok\n".to_owned());
     }
     checks.extend(further_checks(&monitoring).await);
@@ -78,22 +89,26 @@ fn vital_checks(Monitoring { resolvers, stopping, .. }: &Monitoring) -> Vec<Chec
 
 /// What keeps no server from being ready. The database is asked.
 async fn further_checks(Monitoring { resolvers, .. }: &Monitoring) -> Vec<Check> {
+    const UNAVAILABLE: &str = "unavailable";
     const FROM_MEMORY: &str = "unavailable: questions are answered from memory";
     let (health, is_migrated) = tokio::join!(resolvers.health(), resolvers.is_migrated());
     let mut checks = vec![Check::of("migrations", is_migrated, "the tables are not known to be of this version")];
-    let components = health.named_components().filter_map(|(name, health)| {
-        let is_ok = match health {
-            ComponentHealth::Ok => true,
-            ComponentHealth::Unavailable => false,
+    let is_ok = |health| match health {
+        ComponentHealth::Ok => true,
+        ComponentHealth::Unavailable => false,
+    };
+    let components = health.components.into_iter().filter_map(|(component, health)| {
+        let problem = match component {
+            // This is vital.
+            Component::Journal => return None,
+            Component::Database => FROM_MEMORY,
+            Component::Commits => "unavailable: changes are refused",
+            Component::Replication => UNAVAILABLE,
         };
-        match name {
-            "journal" => None,
-            "database" => Some(Check::of(name, is_ok, FROM_MEMORY)),
-            "commits" => Some(Check::of(name, is_ok, "unavailable: changes are refused")),
-            _ => Some(Check::of(name, is_ok, "unavailable")),
-        }
+        Some(Check::of(component.name(), is_ok(health), problem))
     });
     checks.extend(components);
+    checks.extend(health.consul.map(|health| Check::of(CONSUL, is_ok(health), UNAVAILABLE)));
     checks
 }
 

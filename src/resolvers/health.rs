@@ -12,6 +12,9 @@ use super::Resolvers;
 use crate::clock::Timestamp;
 use crate::timing::{DATABASE_HEARD_WITHIN, HEALTH_TIMEOUT};
 
+/// What both protocols call Consul, which is no part of the server.
+pub const CONSUL: &str = "consul";
+
 /// The health of this server.
 #[derive(Clone, Debug)]
 pub struct Health {
@@ -72,7 +75,7 @@ impl Health {
     /// All parts by name, and Consul where it is used.
     pub fn named_components(&self) -> impl Iterator<Item = (&'static str, ComponentHealth)> {
         let components = self.components.into_iter().map(|(component, health)| (component.name(), health));
-        components.chain(self.consul.map(|health| ("consul", health)))
+        components.chain(self.consul.map(|health| (CONSUL, health)))
     }
 
     /// Whether this part works.
