@@ -156,6 +156,11 @@ impl Entity {
             .order_by_desc(Column::Position)
     }
 
+    /// How many entries there are, as an `i64`. No column is read, so that the smallest index does.
+    pub fn count_all() -> Select<Self> {
+        Self::find().select_only().expr(Expr::cust("COUNT(*)"))
+    }
+
     /// Keeps entries that operators caused, which have indexes of their own.
     pub fn by_operators() -> sea_orm::sea_query::SimpleExpr {
         Expr::cust(BY_OPERATORS)

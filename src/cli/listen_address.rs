@@ -99,20 +99,35 @@ impl Protection {
     }
 
     /// What it means that a server listens there all the same; none if there is nothing to warn of.
-    pub fn risk(self, address: SocketAddr) -> Option<String> {
+    pub fn risk(self, address: SocketAddr, content: Content) -> Option<String> {
         const READ: &str =
             "nothing is encrypted, so whoever is on the way reads tokens and answers, and can use the tokens";
-        const CHANGE: &str = "there are no tokens (`aetherium token create --role admin --name me` makes the first), so \
-                              whoever reaches it can change everything";
+        const OPEN: &str = "there are no tokens (`aetherium token create --role admin --name me` makes the first), so \
+                            whoever reaches it can";
+        let power = match content {
+            Content::All => "change everything",
+            Content::Monitoring => "read all metrics, with the names of zones and workers, and change nothing",
+        };
         let risk = match (self.has_tls, self.has_tokens) {
             _ if is_loopback(address) => return None,
             (true, true) => return None,
             (false, true) => READ.to_owned(),
-            (true, false) => CHANGE.to_owned(),
-            (false, false) => format!("{CHANGE}, and nothing is encrypted, so whoever is on the way reads all answers"),
+            (true, false) => format!("{OPEN} {power}"),
+            (false, false) => {
+                format!("{OPEN} {power}, and nothing is encrypted, so whoever is on the way reads all answers")
+            }
         };
         Some(format!("Other machines may reach {address}, as --insecure allows it: {risk}"))
     }
+}
+
+/// What a listener answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// The whole API.
+    All,
+    /// Metrics and probes, which are only read.
+    Monitoring,
 }
 
 /// A bound port that is not listened on yet.
@@ -197,7 +212,10 @@ mod tests {
 
     #[test]
     fn what_is_insecure_is_said_as_it_is_here_and_now() {
-        let risk = |listen: &str, has_tls, has_tokens| Protection { has_tls, has_tokens }.risk(listen.parse().unwrap());
+        let risk_of = |content, listen: &str, has_tls, has_tokens| {
+            Protection { has_tls, has_tokens }.risk(listen.parse().unwrap(), content)
+        };
+        let risk = |listen: &str, has_tls, has_tokens| risk_of(Content::All, listen, has_tls, has_tokens);
         for (has_tls, has_tokens, phrases) in [
             (false, false, &["can change everything", "on the way reads"][..]),
             (false, true, &["on the way reads tokens"]),
@@ -206,7 +224,11 @@ mod tests {
             let risk = risk("10.0.0.5:80", has_tls, has_tokens).unwrap();
             assert!(phrases.iter().all(|phrase| risk.contains(phrase)), "{risk}");
             assert_eq!(risk.contains("encrypted"), !has_tls, "{risk}");
+            let monitored = risk_of(Content::Monitoring, "10.0.0.5:80", has_tls, has_tokens).unwrap();
+            assert_eq!(monitored.contains("read all metrics"), !has_tokens, "{monitored}");
+            assert!(!monitored.contains("change everything"), "there is nothing to change: {monitored}");
         }
+        assert_eq!(risk_of(Content::Monitoring, "10.0.0.5:80", true, true), None);
         assert_eq!(risk("10.0.0.5:80", true, true), None);
         assert_eq!(risk("127.0.0.1:80", false, false), None);
     }

@@ -28,7 +28,7 @@ use tracing::{info, warn};
 
 use super::admin_token_file;
 use super::graphql::GraphqlArgs;
-use super::listen_address::{Bound, ListenOptions, Mend, Protection, url_from_here};
+use super::listen_address::{Bound, Content, ListenOptions, Mend, Protection, url_from_here};
 use super::output::{print, quoted};
 use super::sign_in_link::SignInLink;
 use super::timing::TimingOptions;
@@ -219,7 +219,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         Some((listener, address)) => {
             let url = url_from_here(address, protection.has_tls && !is_loopback(address));
             info!(metrics.address = %address, "Metrics and probes are on {url}");
-            if let Some(risk) = protection.risk(address) {
+            if let Some(risk) = protection.risk(address, Content::Monitoring) {
                 warn!("{risk}");
             }
             server.with_monitoring_listener(Some(listener))
@@ -242,7 +242,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
              `{create_token}` makes the first, and the server asks for one from then on"
         );
     }
-    if let Some(risk) = protection.risk(address) {
+    if let Some(risk) = protection.risk(address, Content::All) {
         warn!("{risk}");
     }
     if protection.has_tokens && io::stdout().is_terminal() {

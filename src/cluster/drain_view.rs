@@ -159,12 +159,13 @@ impl DrainView {
             blocker(BlockerKind::NoInventory, began(worker.life.started_at), message)
         });
         let set_aside = (worker.usage.set_aside_vms > 0).then(|| {
-            let vms = match worker.usage.set_aside_vms {
-                1 => "a VM whose id is".to_owned(),
-                vms => format!("{vms} VMs whose ids are"),
+            let (vms, them) = match worker.usage.set_aside_vms {
+                1 => ("a VM whose id is".to_owned(), "it"),
+                vms => (format!("{vms} VMs whose ids are"), "them"),
             };
-            let message = format!("Worker {id} holds {vms} not accepted: what becomes of it is not known");
-            blocker(BlockerKind::VmsSetAside, self.drain.started_at, message)
+            let message = format!("Worker {id} holds {vms} not accepted: what becomes of {them} is not known");
+            // They are counted only: when they came, which may be long after the drain began, is not kept.
+            blocker(BlockerKind::VmsSetAside, None, message)
         });
         let hook_failed = worker.policy_error().map(|error| {
             let message = format!("The policy hook of worker {id} failed: {}", error.message);

@@ -24,13 +24,14 @@ const DURATIONS: Buckets = &[
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "other"];
 
 /// The statuses that the server sends, each with counters of its own; any other is counted as [`OTHER_STATUS`].
-const STATUSES: [StatusCode; 25] = [
+const STATUSES: [StatusCode; 28] = [
     StatusCode::SWITCHING_PROTOCOLS,
     StatusCode::OK,
     StatusCode::CREATED,
     StatusCode::ACCEPTED,
     StatusCode::NO_CONTENT,
     StatusCode::NOT_MODIFIED,
+    StatusCode::TEMPORARY_REDIRECT,
     StatusCode::BAD_REQUEST,
     StatusCode::UNAUTHORIZED,
     StatusCode::FORBIDDEN,
@@ -41,15 +42,17 @@ const STATUSES: [StatusCode; 25] = [
     StatusCode::CONFLICT,
     StatusCode::PRECONDITION_FAILED,
     StatusCode::PAYLOAD_TOO_LARGE,
+    StatusCode::URI_TOO_LONG,
     StatusCode::UNSUPPORTED_MEDIA_TYPE,
     StatusCode::MISDIRECTED_REQUEST,
     StatusCode::UNPROCESSABLE_ENTITY,
     StatusCode::PRECONDITION_REQUIRED,
     StatusCode::TOO_MANY_REQUESTS,
     StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    StatusCode::UPGRADE_REQUIRED,
     StatusCode::INTERNAL_SERVER_ERROR,
     StatusCode::SERVICE_UNAVAILABLE,
-    StatusCode::UPGRADE_REQUIRED,
+    StatusCode::GATEWAY_TIMEOUT,
 ];
 
 /// The label of all other statuses.
@@ -158,6 +161,10 @@ impl Source for RequestMetrics {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
     use crate::metrics::{Format, render};
 
@@ -189,6 +196,37 @@ mod tests {
         let count = "aetherium_http_request_duration_seconds_count{route=\"/api/v1/workers/{id}\",method=\"GET\"} 3\n";
         assert!(lines.contains(count), "{lines}");
         assert!(!lines.contains("method=\"PUT\""), "{lines}");
+    }
+
+    /// The code of all files in a folder, without their tests, and without this file.
+    fn code_in(folder: &Path) -> String {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let code = entries.map(|path| match path.extension() {
+            _ if path.is_dir() => code_in(&path),
+            Some(extension)
+                if extension == "rs" && !path.ends_with("tests.rs") && !path.ends_with("request_metrics.rs") =>
+            {
+                let code = fs::read_to_string(path).unwrap();
+                code.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned()
+            }
+            Some(_) | None => String::new(),
+        });
+        code.collect()
+    }
+
+    #[test]
+    fn every_status_that_the_source_names_has_counters_of_its_own() {
+        let code = code_in(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+        let names = code.split("StatusCode::").skip(1).map(|rest| {
+            let end = rest.find(|letter: char| !letter.is_ascii_uppercase() && letter != '_').unwrap_or(rest.len());
+            &rest[..end]
+        });
+        let names: BTreeSet<_> = names.filter(|name| !name.is_empty()).collect();
+        // The constant `NOT_FOUND` is the reason "Not Found", and so on.
+        let reasons = STATUSES.map(|status| status.canonical_reason().unwrap().to_uppercase().replace([' ', '-'], "_"));
+        let missing: Vec<_> = names.iter().filter(|name| !reasons.contains(&(**name).to_owned())).collect();
+        assert!(missing.is_empty(), "STATUSES lacks {missing:?}");
+        assert!(names.len() > 20, "they were not found: {names:?}");
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl JournalMetrics {
         families.push(length);
         let rows = self.event_rows.load(Ordering::Relaxed);
         if rows != NOT_COUNTED {
-            let help = "Rows of the change log, as of the last time that this server has pruned it.";
+            let help = "Rows of the change log, as of the last time that this server has counted them.";
             families.push(Family::gauge("aetherium_event_log_rows", help).with([], rows as f64));
         }
     }

@@ -9,6 +9,7 @@
 //! causes more events than operators do in a year, and would push what they did out of the log.
 
 use std::ops::Bound;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -29,6 +30,10 @@ use crate::error::Result;
 
 /// How often to prune.
 const PERIOD: Duration = Duration::from_secs(60);
+
+/// How often the rows of the change log are counted, for metrics. To count a million of them, each server reads an index
+/// from its beginning to its end.
+const COUNT_PERIOD: TimeDelta = TimeDelta::seconds(15 * 60);
 
 /// How many tombstones one commit removes.
 const TOMBSTONES_PER_COMMIT: usize = 2_000;
@@ -117,12 +122,14 @@ pub struct RetentionPruner {
     journal: Journal,
     clock: Clock,
     retention: Retention,
+    /// When the rows of the change log were last counted.
+    counted_at: Mutex<Option<Timestamp>>,
 }
 
 impl RetentionPruner {
     /// Prunes what this journal keeps. Idempotency records and tombstones have a retention of their own.
     pub fn new(journal: Journal, clock: Clock, retention: Retention) -> Self {
-        Self { journal, clock, retention }
+        Self { journal, clock, retention, counted_at: Mutex::default() }
     }
 
     /// Prunes once in a while, until told to stop.
@@ -147,6 +154,8 @@ impl RetentionPruner {
         let (tombstones, uses) = (self.prune_tombstones().await, self.record_token_uses().await);
         let (tokens, sessions) = (self.prune_tokens().await, self.prune_sessions().await);
         let (reservations, drains) = (self.prune_reservations().await, self.prune_drains().await);
+        // Of no consequence to what is kept, so that its failure is none of pruning.
+        self.count_events().await;
         let tokens = tombstones.and(uses).and(tokens).and(sessions);
         drains.and(tokens).and(reservations).and(records).and(events)
     }
@@ -276,8 +285,23 @@ impl RetentionPruner {
         while let Some(step) = prune_some_operator_events(database, limits(now()), now()).await? {
             removed += step;
         }
-        self.journal.metrics().set_event_rows(count_events(database).await?);
         Ok(removed)
+    }
+
+    /// Counts the rows of the change log for metrics, unless that was done a short while ago.
+    async fn count_events(&self) {
+        let now = self.clock.now();
+        let counted_at = *self.counted_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if counted_at.is_some_and(|at| (now - at).abs() < COUNT_PERIOD) {
+            return;
+        }
+        match count_events(self.journal.database()).await {
+            Ok(rows) => {
+                self.journal.metrics().set_event_rows(rows);
+                *self.counted_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+            }
+            Err(error) => warn!(error = %error.chain(), "counting the change log failed, the next tick tries again"),
+        }
     }
 
     async fn prune_idempotency_records(&self) -> Result<()> {

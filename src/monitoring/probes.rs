@@ -9,13 +9,13 @@ use std::fs::File;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse as _, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::endpoint::Monitoring;
-use crate::http::{HttpError, Json};
-use crate::resolvers::ComponentHealth;
+use crate::http::{HttpError, Json, Query};
+use crate::resolvers::{CONSUL, Component, ComponentHealth};
 
 /// The version of this program.
 pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -32,13 +32,11 @@ pub(super) async fn live() -> Response {
 struct Check {
     name: &'static str,
     problem: Option<&'static str>,
-    /// Whether a server with this problem should be sent no requests.
-    is_vital: bool,
 }
 
 impl Check {
-    fn of(name: &'static str, is_ok: bool, problem: &'static str, is_vital: bool) -> Self {
-        Self { name, problem: (!is_ok).then_some(problem), is_vital }
+    fn of(name: &'static str, is_ok: bool, problem: &'static str) -> Self {
+        Self { name, problem: (!is_ok).then_some(problem) }
     }
 
     /// `[+]journal ok`, as Kubernetes writes it.
@@ -50,49 +48,67 @@ impl Check {
     }
 }
 
+/// The parameters of [`ready`].
+#[derive(Deserialize)]
+pub(super) struct ReadyQuery {
+    /// Tells what was looked at, if it is there, with any value or none: as Kubernetes reads it.
+    #[serde(default)]
+    verbose: Vec<String>,
+}
+
 /// `GET /readyz`: whether requests should be sent here. With `?verbose`, what was looked at.
-pub(super) async fn ready(State(monitoring): State<Arc<Monitoring>>, uri: Uri) -> Response {
-    let is_verbose = uri.query().is_some_and(|query| !query.is_empty());
-    let checks = checks(&monitoring, is_verbose).await;
-    let vital: Vec<_> = checks.iter().filter(|check| check.is_vital && check.problem.is_some()).collect();
-    if !vital.is_empty() {
-        let problems: Vec<_> = vital.iter().map(|check| check.line()).collect();
+pub(super) async fn ready(
+    State(monitoring): State<Arc<Monitoring>>,
+    Query(ReadyQuery { verbose }): Query<ReadyQuery>,
+) -> Response {
+    let mut checks = vital_checks(&monitoring);
+    let problems: Vec<_> = checks.iter().filter(|check| check.problem.is_some()).map(Check::line).collect();
+    if !problems.is_empty() {
         return not_stored(HttpError::unavailable(format!("Not ready: {}", problems.join(", "))).into_response());
     }
-    if !is_verbose {
+    if verbose.is_empty() {
         return text("ok\n".to_owned());
     }
+    checks.extend(further_checks(&monitoring).await);
     let lines: String = checks.iter().map(|check| format!("{}\n", check.line())).collect();
     let is_degraded = checks.iter().any(|check| check.problem.is_some());
     let verdict = if is_degraded { "readyz check passed, degraded" } else { "readyz check passed" };
     text(format!("{lines}{verdict}\n"))
 }
 
-/// The checks; that of the tables, which is a question to the database and keeps no server from being ready, only if
-/// `is_verbose`.
-async fn checks(monitoring: &Monitoring, is_verbose: bool) -> Vec<Check> {
+/// What keeps a server from being ready. None of it is a question to the database, which may not answer for longer than a
+/// probe waits: one second, unless Kubernetes is told otherwise.
+fn vital_checks(Monitoring { resolvers, stopping, .. }: &Monitoring) -> Vec<Check> {
+    const ENDED: &str = "has ended: the server has to be restarted";
+    vec![
+        Check::of("shutdown", !stopping.is_cancelled(), "the server is shutting down"),
+        Check::of("descriptors", File::open(ANY_FILE).is_ok(), "no file or socket can be opened"),
+        Check::of(Component::Journal.name(), resolvers.is_journal_open(), ENDED),
+    ]
+}
+
+/// What keeps no server from being ready. The database is asked.
+async fn further_checks(Monitoring { resolvers, .. }: &Monitoring) -> Vec<Check> {
+    const UNAVAILABLE: &str = "unavailable";
     const FROM_MEMORY: &str = "unavailable: questions are answered from memory";
-    let Monitoring { resolvers, stopping, .. } = monitoring;
-    let is_migrated = async { !is_verbose || resolvers.is_migrated().await };
-    let (health, is_migrated) = tokio::join!(resolvers.health(), is_migrated);
-    let mut checks = vec![
-        Check::of("shutdown", !stopping.is_cancelled(), "the server is shutting down", true),
-        Check::of("descriptors", File::open(ANY_FILE).is_ok(), "no file or socket can be opened", true),
-        Check::of("migrations", is_migrated, "the tables are not known to be of this version", false),
-    ];
-    let components = health.named_components().map(|(name, health)| {
-        let is_ok = match health {
-            ComponentHealth::Ok => true,
-            ComponentHealth::Unavailable => false,
+    let (health, is_migrated) = tokio::join!(resolvers.health(), resolvers.is_migrated());
+    let mut checks = vec![Check::of("migrations", is_migrated, "the tables are not known to be of this version")];
+    let is_ok = |health| match health {
+        ComponentHealth::Ok => true,
+        ComponentHealth::Unavailable => false,
+    };
+    let components = health.components.into_iter().filter_map(|(component, health)| {
+        let problem = match component {
+            // This is vital.
+            Component::Journal => return None,
+            Component::Database => FROM_MEMORY,
+            Component::Commits => "unavailable: changes are refused",
+            Component::Replication => UNAVAILABLE,
         };
-        match name {
-            "journal" => Check::of(name, is_ok, "has ended: the server has to be restarted", true),
-            "database" => Check::of(name, is_ok, FROM_MEMORY, false),
-            "commits" => Check::of(name, is_ok, "unavailable: changes are refused", false),
-            _ => Check::of(name, is_ok, "unavailable", false),
-        }
+        Some(Check::of(component.name(), is_ok(health), problem))
     });
     checks.extend(components);
+    checks.extend(health.consul.map(|health| Check::of(CONSUL, is_ok(health), UNAVAILABLE)));
     checks
 }
 

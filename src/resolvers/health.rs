@@ -12,6 +12,9 @@ use super::Resolvers;
 use crate::clock::Timestamp;
 use crate::timing::{DATABASE_HEARD_WITHIN, HEALTH_TIMEOUT};
 
+/// What both protocols call Consul, which is no part of the server.
+pub const CONSUL: &str = "consul";
+
 /// The health of this server.
 #[derive(Clone, Debug)]
 pub struct Health {
@@ -72,7 +75,7 @@ impl Health {
     /// All parts by name, and Consul where it is used.
     pub fn named_components(&self) -> impl Iterator<Item = (&'static str, ComponentHealth)> {
         let components = self.components.into_iter().map(|(component, health)| (component.name(), health));
-        components.chain(self.consul.map(|health| ("consul", health)))
+        components.chain(self.consul.map(|health| (CONSUL, health)))
     }
 
     /// Whether this part works.
@@ -97,7 +100,7 @@ impl Resolvers {
         let accepts_commits = self.journal.for_server().accepts_commits();
         let components = [
             (Component::Database, database),
-            (Component::Journal, self.journal.for_server().is_open()),
+            (Component::Journal, self.is_journal_open()),
             (Component::Commits, accepts_commits),
             (Component::Replication, self.journal.for_server().is_following()),
         ];
@@ -108,6 +111,11 @@ impl Resolvers {
             staleness: self.journal.for_server().staleness(),
             timestamp: self.clock.now(),
         }
+    }
+
+    /// Whether the journal runs, as [`Component::Journal`] tells, without a question to the database.
+    pub fn is_journal_open(&self) -> bool {
+        self.journal.for_server().is_open()
     }
 
     /// Whether the tables are of this version, as far as the database says so in time.

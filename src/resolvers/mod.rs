@@ -48,7 +48,7 @@ use tokio::sync::watch::Receiver;
 pub(crate) use self::events::{DEFAULT_EVENTS, MAX_EVENTS};
 pub use self::events::{EventPage, EventPageRequest, EventSubject, EventView, EventsKey, event_limit};
 use self::guarded_journal::GuardedJournal;
-pub use self::health::{Component, ComponentHealth, Health};
+pub use self::health::{CONSUL, Component, ComponentHealth, Health};
 pub use self::idempotent_request::{IdempotentReply, IdempotentRequest, StoredResponse};
 use self::liveness_forecast::LivenessForecast;
 pub use self::long_poll::WorkersQuery;

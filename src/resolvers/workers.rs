@@ -395,7 +395,8 @@ impl Resolvers {
         caller: &Caller,
         heartbeats: Vec<(String, HeartbeatInput)>,
     ) -> Result<Vec<Result<HeartbeatRecorded>>> {
-        let permit = self.authorize(caller, Action::Heartbeat)?;
+        let authorized = self.authorize(caller, Action::Heartbeat);
+        let permit = authorized.inspect_err(|denied| self.metrics.count_refused(denied, heartbeats.len()))?;
         let offline_after = self.timing.offline_after;
         let mut checked = Vec::with_capacity(heartbeats.len());
         let mut places = Vec::with_capacity(heartbeats.len());
@@ -422,6 +423,13 @@ impl Resolvers {
             replies.push(reply);
         }
         Ok(replies)
+    }
+
+    /// Refuses heartbeats before their bodies are read, if the caller may send none. A refused request counts as one
+    /// heartbeat, for how many there are in it is not known.
+    pub fn authorize_heartbeats(&self, caller: &Caller) -> Result<()> {
+        let authorized = self.authorize(caller, Action::Heartbeat);
+        authorized.map(drop).inspect_err(|denied| self.metrics.count_refused(denied, 1))
     }
 
     /// Refuses heartbeats before their bodies are read, if the queue has no room for one: then only
@@ -493,16 +501,15 @@ impl Resolvers {
         input: HeartbeatInput,
         request: IdempotentRequest<HeartbeatRecorded>,
     ) -> Result<IdempotentReply> {
-        let permit = self.authorize(caller, Action::Heartbeat)?;
+        let count = |refused: &Error| self.metrics.count_refused(refused, 1);
+        let permit = self.authorize(caller, Action::Heartbeat).inspect_err(count)?;
         let offline_after = self.timing.offline_after;
-        let command = RecordHeartbeat { worker_id: id.to_owned(), report: input.check()?, offline_after };
+        let report = input.check().inspect_err(count)?;
+        let command = RecordHeartbeat { worker_id: id.to_owned(), report, offline_after };
         let timing = self.timing;
         let show = move |reply: &HeartbeatAccepted, view: Arc<View>| recorded(reply, view, timing);
         let committed = self.commit_idempotent(permit, caller, command, request.of_heartbeats(), show).await;
-        let (answered, reply) = committed.map_err(|refused| {
-            self.metrics.count_refused(&refused, 1);
-            self.limit_retry_after(refused)
-        })?;
+        let (answered, reply) = committed.inspect_err(count).map_err(|refused| self.limit_retry_after(refused))?;
         match &reply {
             Some(reply) => {
                 self.metrics.count_accepted(reply.last_sequence);
@@ -521,7 +528,8 @@ impl Resolvers {
         heartbeats: Vec<(String, HeartbeatInput)>,
         request: IdempotentRequest<Vec<Result<HeartbeatRecorded>>>,
     ) -> Result<IdempotentReply> {
-        let permit = self.authorize(caller, Action::Heartbeat)?;
+        let authorized = self.authorize(caller, Action::Heartbeat);
+        let permit = authorized.inspect_err(|denied| self.metrics.count_refused(denied, heartbeats.len()))?;
         let offline_after = self.timing.offline_after;
         // Invalid heartbeats are not given to the journal; their positions in the reply are kept.
         let mut checked = Vec::with_capacity(heartbeats.len());

@@ -19,7 +19,6 @@ use super::error::Result;
 use super::etag::Unconditional;
 use super::idempotent_response::{once, rendered, respond};
 use super::json_objects::{RecordHeartbeatPayload, RecordedInBatch, WriteJson as _};
-use crate::auth::Action;
 use crate::error::{Error, Kind};
 use crate::http::{
     HttpError, JSON_HEAD, Json, JsonText, PathId, WithIdempotencyKey, current_caller, is_kept_for_operators, note_shed,
@@ -178,7 +177,7 @@ fn is_batch(path: &str) -> bool {
 /// there is room for fewer, they are refused after parsing.
 fn check_room(resolvers: &Resolvers) -> Result<(), Error> {
     // Before the body is read: a viewer has no business with it.
-    let _ = resolvers.authorize(&current_caller(), Action::Heartbeat)?;
+    resolvers.authorize_heartbeats(&current_caller())?;
     if is_kept_for_operators() { Err(Error::NoConnectionForWorkers) } else { resolvers.check_room_for_heartbeat() }
 }
 

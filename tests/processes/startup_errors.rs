@@ -2,6 +2,8 @@
 
 use std::net::TcpListener;
 
+use serde_json::Value;
+
 use crate::harness::{Exit, Program};
 
 /// Checks that a program gave up with one sentence that names these things.
@@ -59,10 +61,15 @@ async fn other_machines_are_let_in_only_on_purpose() {
         }
     }
 
-    let mut program =
-        Program::start_with(&["serve"], &[("AETHERIUM_LISTEN", "0.0.0.0:0"), ("AETHERIUM_INSECURE", "1")]);
+    let settings =
+        [("AETHERIUM_LISTEN", "0.0.0.0:0"), ("AETHERIUM_METRICS_LISTEN", "0.0.0.0:0"), ("AETHERIUM_INSECURE", "1")];
+    let mut program = Program::start_with(&["serve"], &settings);
+    let risk = program.logged("what the listener for monitoring means", |line| line["level"] == "WARN").await;
+    let risk = risk["message"].as_str().unwrap();
+    assert!(risk.contains("can read all metrics") && risk.contains("nothing is encrypted"), "{risk}");
     program.logged("the address it listens on", |line| line["listen.address"].is_string()).await;
-    let risk = program.logged("what that means", |line| line["level"] == "WARN").await;
+    let says = |line: &Value, words: &str| line["message"].as_str().is_some_and(|message| message.contains(words));
+    let risk = program.logged("what that means", |line| line["level"] == "WARN" && says(line, "everything")).await;
     let risk = risk["message"].as_str().unwrap();
     assert!(risk.contains("can change everything") && risk.contains("nothing is encrypted"), "{risk}");
     assert!(program.folder().join("aetherium.db").is_file(), "the database is in the working directory by default");

@@ -290,18 +290,19 @@ on_both_databases! {
         };
         let drain = async |cluster: &TestCluster, worker: &str| {
             let drain = cluster.rest().get(&format!("/api/v1/workers/{worker}/drain")).await.json();
-            let blockers = pick(&drain["blockers"], ["kind", "message"]);
+            let blockers = pick(&drain["blockers"], ["kind", "since", "message"]);
             (pick(&json!([drain]), ["state", "is_empty", "safe_to_power_off"]).concat(), blockers)
         };
         let of = |state: &str, is_empty: bool, is_safe: bool| vec![json!(state), json!(is_empty), json!(is_safe)];
-        let set_aside = |vms: &str| {
-            let message = format!("Worker w1 holds {vms} not accepted: what becomes of it is not known");
-            vec![[json!("vms_set_aside"), json!(message)]]
+        // They may have come long after the drain began: since when is not known.
+        let set_aside = |vms: &str, them: &str| {
+            let message = format!("Worker w1 holds {vms} not accepted: what becomes of {them} is not known");
+            vec![[json!("vms_set_aside"), Value::Null, json!(message)]]
         };
         for _ in 0..3 {
             beat(&cluster, json!({"vms": [odd, stopped, {"id": "e/f", "status": "starting"}]})).await;
         }
-        let two = (of("draining", false, false), set_aside("2 VMs whose ids are"));
+        let two = (of("draining", false, false), set_aside("2 VMs whose ids are", "them"));
         assert_eq!(drain(&cluster, "w1").await, two);
         // What says nothing of VMs changes nothing, nor does a restart of the server.
         beat(&cluster, json!({})).await;
@@ -309,13 +310,13 @@ on_both_databases! {
         assert_eq!(drain(&cluster, "w1").await, two);
 
         beat(&cluster, json!({"vms": [odd]})).await;
-        assert_eq!(drain(&cluster, "w1").await, (of("draining", false, false), set_aside("a VM whose id is")));
+        assert_eq!(drain(&cluster, "w1").await, (of("draining", false, false), set_aside("a VM whose id is", "it")));
         beat(&cluster, json!({"vms": [stopped]})).await;
         assert_eq!(drain(&cluster, "w1").await, (of("complete", true, true), vec![]), "one that holds no slot is none");
 
         // A part of an inventory tells that there is one, and not how many are left.
         assert_eq!(beat(&cluster, json!({"vms_delta": {"upsert": [odd]}})).await, true, "the whole is asked for");
-        assert_eq!(drain(&cluster, "w1").await, (of("draining", false, false), set_aside("a VM whose id is")));
+        assert_eq!(drain(&cluster, "w1").await, (of("draining", false, false), set_aside("a VM whose id is", "it")));
         assert_eq!(beat(&cluster, json!({"vms_delta": {"remove": ["a/b"]}})).await, true);
         assert_eq!(beat(&cluster, json!({"vms": []})).await, false);
         assert_eq!(drain(&cluster, "w1").await, (of("complete", true, true), vec![]));

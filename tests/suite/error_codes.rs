@@ -212,3 +212,40 @@ async fn every_error_has_a_code_and_says_what_would_be_right() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert_eq!(cluster.everything().await, before, "what fails changes nothing");
 }
+
+/// All fields of a type as a selection, read from the schema.
+async fn selection_of_all_fields(cluster: &TestCluster, name: &str) -> String {
+    let of_type = "ofType { name kind ofType { name kind ofType { name kind } } }";
+    let query = format!("{{ __type(name: \"{name}\") {{ fields {{ name type {{ name kind {of_type} }} }} }} }}");
+    let told = cluster.graphql(&query).await;
+    let mut selection = String::new();
+    for field in told["__type"]["fields"].as_array().unwrap() {
+        let mut named = &field["type"];
+        while named["ofType"].is_object() {
+            named = &named["ofType"];
+        }
+        selection += field["name"].as_str().unwrap();
+        if named["kind"] == "OBJECT" {
+            let inner = Box::pin(selection_of_all_fields(cluster, named["name"].as_str().unwrap())).await;
+            selection += &format!(" {{ {inner} }}");
+        }
+        selection.push(' ');
+    }
+    selection
+}
+
+/// The plan in an error is written by hand: a field that the type has gained would be missing there.
+#[tokio::test]
+async fn the_plan_in_an_error_has_all_fields_of_its_type() {
+    let cluster = TestCluster::on(&TestDatabase::sqlite()).await;
+    let vms = [vm("small").size(1, 1), vm("large").size(64, 1)];
+    cluster.add([worker("w1").vms(vms), worker("w2").cpu(8).max_vms(4)]).await;
+    let mutation = r#"mutation { drainWorkers(input: {filter: {ids: ["w1"]}, limit: 500}) { totalChanged } }"#;
+    let answer = cluster.graphql_answer(mutation, json!({})).await;
+    let plan = &answer["errors"][0]["extensions"]["plan"];
+    let is_whole = |list: &str| plan[list].as_array().is_some_and(|list| list.len() == 1);
+    assert!(is_whole("moves") && is_whole("stranded"), "an example of everything: {answer}");
+    let fields = selection_of_all_fields(&cluster, "EvacuationPlan").await;
+    let query = format!(r#"{{ evacuationPlan(filter: {{ids: ["w1"]}}, limit: 500) {{ {fields} }} }}"#);
+    assert_eq!(*plan, cluster.graphql(&query).await["evacuationPlan"], "{fields}");
+}

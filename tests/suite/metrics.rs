@@ -183,6 +183,37 @@ on_both_databases! {
         assert!(commits >= 4.0, "{commits}");
     }
 
+    async fn denied_heartbeats_are_counted_in_both_protocols(cluster: TestCluster) {
+        cluster.add([worker("w1"), worker("w2")]).await;
+        let (viewer, other) = (cluster.token(role_token("viewer")).await, cluster.token(worker_token("w2")).await);
+        let denied = async || {
+            let scrape = Scrape::read(&cluster.holder(&viewer).get(METRICS).await.body);
+            scrape.value("aetherium_heartbeats_total{result=\"denied\"}")
+        };
+        assert_eq!(denied().await, 0.0);
+        let mutation = r#"mutation { recordHeartbeat(input: {workerId: "w1", incarnation: 1}) { revision } }"#;
+        let one = json!({"incarnation": 1});
+        let many = json!({"heartbeats": [{"worker_id": "w1", "incarnation": 1}]});
+        let mut expected = 0.0;
+        for token in [&viewer, &other] {
+            let rest = cluster.holder(token);
+            for (path, key, body) in [
+                ("/api/v1/workers/w1/heartbeat", None, &one),
+                ("/api/v1/workers/w1/heartbeat", Some("k1"), &one),
+                ("/api/v1/heartbeats", None, &many),
+                ("/api/v1/heartbeats", Some("k2"), &many),
+                ("/graphql", None, &json!({"query": mutation})),
+            ] {
+                let ask = key.into_iter().fold(rest.post(path), |ask, key| ask.header("idempotency-key", key));
+                let answer = ask.json(body.clone()).await;
+                let is_refused = answer.status == 403 || answer.body.contains("FORBIDDEN") || answer.body.contains("403");
+                assert!(is_refused, "{path}: {}", answer.body);
+                expected += 1.0;
+                assert_eq!(denied().await, expected, "{path} {key:?}: {}", answer.body);
+            }
+        }
+    }
+
     async fn heartbeats_that_are_refused_for_load_are_counted(cluster: TestCluster) {
         cluster.add([worker("w1")]).await;
         let (held, cluster) = cluster.restart_without_commits().await;
@@ -280,9 +311,20 @@ on_both_databases! {
     async fn the_rows_of_the_change_log_are_told_once_they_are_counted(cluster: TestCluster) {
         cluster.add([worker("w1").vms([vm("vm-1")])]).await;
         assert_eq!(Scrape::of(&cluster).await.0.get("aetherium_event_log_rows"), None);
-        cluster.server().retention_pruner().prune().await.unwrap();
+        let pruner = cluster.server().retention_pruner();
+        let counted = async || Scrape::of(&cluster).await.value("aetherium_event_log_rows");
+        pruner.prune().await.unwrap();
         let rows = cluster.history().await.len() as f64;
-        assert_eq!(Scrape::of(&cluster).await.value("aetherium_event_log_rows"), rows);
+        assert_eq!(counted().await, rows);
+        // To count is to read an index of all of them: not with each pruning.
+        cluster.rest().post("/api/v1/workers/w1/drain").await;
+        let more = cluster.history().await.len() as f64;
+        assert!(more > rows);
+        for (passed, expected) in [(minutes(1), rows), (minutes(13), rows), (minutes(1), more)] {
+            cluster.advance(passed);
+            pruner.prune().await.unwrap();
+            assert_eq!(counted().await, expected);
+        }
     }
 
     async fn a_suspected_partition_is_told(cluster: TestCluster) {

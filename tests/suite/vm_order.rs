@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::harness::*;
@@ -210,6 +212,26 @@ on_both_databases! {
             let walked = [ids(&first["vms"]), ids(&second["nodes"]), ids(&third["vms"])].concat();
             assert_eq!(walked, all, "{key}");
         }
+    }
+
+    // The rest of the worker is of one state, so that this page is of no later one.
+    async fn a_page_of_a_worker_does_not_wait_for_a_revision_that_is_to_come(cluster: TestCluster) {
+        furnish(&cluster).await;
+        let page = |after: &str| format!(
+            "{{ worker(id: \"w5\") {{ vmsConnection(first: 1, after: {after}, orderBy: {{field: NAME}}) {{ pageInfo {{ endCursor }} }} }} }}"
+        );
+        let first = cluster.graphql(&page("null")).await;
+        let cursor = first["worker"]["vmsConnection"]["pageInfo"]["endCursor"].as_str().unwrap();
+        assert!(cluster.graphql(&page(&json!(cursor).to_string())).await["worker"].is_object());
+        let mut place: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(cursor).unwrap()).unwrap();
+        let (epoch, revision) = place["since"].as_str().unwrap().rsplit_once('-').unwrap();
+        place["since"] = json!(format!("{epoch}-{}", revision.parse::<u64>().unwrap() + 1));
+        let later = URL_SAFE_NO_PAD.encode(place.to_string());
+        let answer = cluster.graphql_answer(&page(&json!(later).to_string()), json!({})).await;
+        assert_eq!(answer["errors"][0]["extensions"]["code"], "UNAVAILABLE", "{answer}");
+        // What it waits for has come.
+        cluster.add([worker("w9")]).await;
+        assert!(cluster.graphql(&page(&json!(later).to_string())).await["worker"].is_object());
     }
 
     async fn vms_that_are_there_throughout_a_walk_are_met(cluster: TestCluster) {
