@@ -342,6 +342,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The workers of the batch, for plans of where VMs could go.
+    #[expect(clippy::type_complexity, reason = "closures have no names that a shorter type could be made of")]
     pub fn fleet<'s>(
         &'s self,
         cutoff: LivenessCutoff,

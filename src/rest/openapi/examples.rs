@@ -398,7 +398,11 @@ pub(super) fn new_reservation() -> Value {
 }
 
 pub(super) fn new_workers_drain() -> Value {
-    json!({"filter": {"zones": ["us-west-1a"]}, "reason": "new switches", "deadline_seconds": 7200, "dry_run": true})
+    // Shows the plan, whether all of its VMs find a place or not.
+    json!({
+        "filter": {"zones": ["us-west-1a"]}, "reason": "new switches", "deadline_seconds": 7200,
+        "dry_run": true, "allow_shortfall": true
+    })
 }
 
 pub(super) fn workers_drain() -> Value {
