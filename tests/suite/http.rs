@@ -5,7 +5,7 @@ use aetherium::server::ServerOptions;
 use crate::harness::*;
 
 /// Every route of the contract, with what it answers besides HEAD.
-const ROUTES: [(&str, &str); 21] = [
+const ROUTES: [(&str, &str); 23] = [
     ("/api/v1/workers", "GET"),
     ("/api/v1/workers/w1", "DELETE,GET,PUT"),
     ("/api/v1/workers/w1/vms", "GET"),
@@ -19,7 +19,9 @@ const ROUTES: [(&str, &str); 21] = [
     ("/api/v1/cluster/zones", "GET"),
     ("/api/v1/cluster/worker-counts", "GET"),
     ("/api/v1/cluster/vm-counts", "GET"),
-    ("/api/v1/drains", "GET"),
+    ("/api/v1/drains", "GET,POST"),
+    ("/api/v1/activations", "POST"),
+    ("/api/v1/evacuation-plan", "GET"),
     ("/api/v1/sd/prometheus", "GET"),
     ("/api/v1/placement", "GET"),
     ("/api/v1/reservations", "GET,POST"),

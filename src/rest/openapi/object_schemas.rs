@@ -272,6 +272,8 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     let mut components: Vec<_> = declared.into_iter().map(|(name, object)| (name, object.into())).collect();
     components.push(("HeartbeatResult", heartbeat_result()));
     components.push(("DegradedHealth", degraded_health()));
+    let groups = described(list(named("TargetGroup")), "One group for each worker that matches, by id.");
+    components.push(("TargetGroups", groups));
     components
 }
 

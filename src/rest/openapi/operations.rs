@@ -12,7 +12,7 @@ use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{Required, ResponseBuilder};
 
 use super::answers::{Headers, JSON, content, failure, json_of, not_modified, not_stored, nothing, session_cookie};
-use super::schema::{any_text, described, list, named};
+use super::schema::{any_text, described, named};
 use super::{examples, parameters};
 use crate::http::{EVENT_STREAM, NDJSON};
 
@@ -321,8 +321,7 @@ fn count_workers() -> OperationBuilder {
 }
 
 fn discover_targets() -> OperationBuilder {
-    let groups = described(list(named("TargetGroup")), "One group for each worker that matches, by id.");
-    let targets = nothing("The targets.").content(JSON, content(groups, examples::target_groups())).of_a_revision();
+    let targets = json_of("The targets.", "TargetGroups", examples::target_groups()).of_a_revision();
     operation("discoverTargets", SERVER, "List scrape targets for Prometheus")
         .description(Some(
             "Workers as Prometheus' HTTP service discovery reads them (`http_sd_configs`): what is known of each is in \

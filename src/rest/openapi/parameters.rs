@@ -7,7 +7,7 @@ use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::{RefOr, Required, Schema};
 
 use super::schema::{any_text, exact, flag, formatted, list_up_to, matching, named, one_of, sized, text, whole};
-use super::shapes::{ENTITY_TAGS, EVENT_CURSOR, GO_DURATION, PAGE_CURSOR};
+use super::shapes::{ENTITY_TAGS, ENTITY_TAGS_PATTERN, EVENT_CURSOR, GO_DURATION, PAGE_CURSOR, PAGE_CURSOR_PATTERN};
 use crate::cluster::{Actor, MAX_CHARS, SortKey, VmOrderField, WorkerOrderField};
 use crate::http::LONGEST_KEY;
 use crate::resolvers::checks::{
@@ -76,7 +76,7 @@ pub(super) fn if_match() -> Parameter {
                        operators want of it, has changed since. Heartbeats do not count. After the database was \
                        restored from a backup, use an `etag`, which is never taken for one of after the restore, or \
                        read the worker again: a `revision` alone may be, once the database has come as far again.";
-    let tags = formatted(ENTITY_TAGS);
+    let tags = matching(formatted(ENTITY_TAGS), ENTITY_TAGS_PATTERN);
     parameter("if-match", ParameterIn::Header, tags, description).example(Some("*".into())).build()
 }
 
@@ -84,7 +84,7 @@ pub(super) fn if_match() -> Parameter {
 pub(super) fn unless_match() -> Parameter {
     let description = "`*`: only if there is no such worker yet. The `etag` of the worker as it was read: only if its \
                        registration, or what operators want of it, has changed since. Else 412.";
-    let tags = formatted(ENTITY_TAGS);
+    let tags = matching(formatted(ENTITY_TAGS), ENTITY_TAGS_PATTERN);
     parameter("if-none-match", ParameterIn::Header, tags, description).example(Some("\"0\"".into())).build()
 }
 
@@ -102,12 +102,11 @@ pub(super) fn page(after: &str) -> [Parameter; 2] {
             ),
             100,
         ),
-        opaque(
+        query(
             "cursor",
-            ParameterIn::Query,
-            PAGE_CURSOR,
+            matching(formatted(PAGE_CURSOR), PAGE_CURSOR_PATTERN),
             "Where to go on: opaque, from the `Link` of the page before. What may have changed its place in the order since the first page comes behind all others, by id: what is there throughout is on a page, and on two if it moved after it was on one.",
-            &place.cursor(),
+            place.cursor(),
         ),
     ]
 }

@@ -86,3 +86,9 @@ pub(super) const PAGE_CURSOR: &str = "page-cursor";
 
 /// The format of a list of entity tags, or `*` for any.
 pub(super) const ENTITY_TAGS: &str = "entity-tags";
+
+/// What every cursor of a list looks like. A format that is this API's own says nothing to a program that checks requests.
+pub(super) const PAGE_CURSOR_PATTERN: &str = "^[A-Za-z0-9_-]+$";
+
+/// What every list of entity tags looks like: at least one tag in quotes, or `*`.
+pub(super) const ENTITY_TAGS_PATTERN: &str = r#"^(\*|.*".*".*)$"#;
