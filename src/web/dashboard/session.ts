@@ -23,8 +23,11 @@ const address = at('api/v1/session');
 
 export const session = signal<Session>({ state: 'unknown' });
 
+/** Whether a sign-out is under way: whatever is asked from then on could only be refused. */
+const isLeaving = signal(false);
+
 /** Whether requests of the page are answered. */
-export const isIn = computed(() => session.value.state === 'in' || session.value.state === 'open');
+export const isIn = computed(() => !isLeaving.value && (session.value.state === 'in' || session.value.state === 'open'));
 
 /** Whether drains, activations and reservations are open to who is signed in. */
 export const mayOperate = computed(() => has('operator', 'admin'));
@@ -83,9 +86,14 @@ export async function signIn(credential: { token: string } | { code: string }): 
 }
 
 export async function signOut(): Promise<void> {
-  const response = await fetch(address, { method: 'DELETE', headers: { accept: 'application/json' } });
-  if (!response.ok) throw new Error((await response.json()).message);
-  become({ state: 'out', message: 'You are signed out.' });
+  isLeaving.value = true;
+  try {
+    const response = await fetch(address, { method: 'DELETE', headers: { accept: 'application/json' } });
+    if (!response.ok) throw new Error((await response.json()).message);
+    become({ state: 'out', message: 'You are signed out.' });
+  } finally {
+    isLeaving.value = false;
+  }
 }
 
 function becomeIn({ name, role, expires_at: expiresAt }: Token): void {

@@ -1,7 +1,7 @@
 // Queries and mutations, over `POST /graphql` with the session's cookie.
 
 import { endpoint } from '../root';
-import { checkSession } from '../session';
+import { checkSession, isIn } from '../session';
 import { noteServerTime } from '../time';
 import type { Operation } from './operation';
 
@@ -21,12 +21,23 @@ interface Answer<Result> {
   errors?: ReadonlyArray<{ message: string; extensions?: { code?: string } }>;
 }
 
+/** Ends what is under way when nobody is signed in any more: its answer could only be a refusal. */
+let whileIn = new AbortController();
+isIn.subscribe((isIn) => {
+  if (isIn) return;
+  whileIn.abort();
+  whileIn = new AbortController();
+});
+
 /** Sends an operation. Any error of the answer is thrown, also if there are data beside it. */
 export async function ask<Result, Variables>(
   { text, name }: Operation<Result, Variables>,
   variables: Variables,
   signal?: AbortSignal,
 ): Promise<Result> {
+  const { signal: ended } = whileIn;
+  const isOver = () => new RequestError('You are signed out.', 'UNAUTHENTICATED');
+  if (!isIn.peek()) throw isOver();
   let response: Response;
   let answer: Answer<Result>;
   try {
@@ -35,12 +46,13 @@ export async function ask<Result, Variables>(
       headers: { 'content-type': 'application/json', accept: 'application/graphql-response+json, application/json' },
       body: JSON.stringify({ query: text, operationName: name, variables }),
       cache: 'no-store',
-      signal: signal ?? null,
+      signal: signal ? AbortSignal.any([signal, ended]) : ended,
     });
     noteServerTime(response.headers.get('date'));
     answer = await response.json() as Answer<Result>;
   } catch (error) {
     if (signal?.aborted) throw error;
+    if (ended.aborted) throw isOver();
     throw new RequestError('The server cannot be reached.', 'UNREACHABLE');
   }
   if (response.status === 401) void checkSession();
