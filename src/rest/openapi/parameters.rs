@@ -370,7 +370,7 @@ pub(super) fn reservations() -> [Parameter; 2] {
         many("state", named("ReservationState"), "Only reservations in this state; repeat it for several.", "held"),
         many(
             "worker_id",
-            any_text(),
+            sized(1..=MAX_TEXT),
             "Only reservations with a slot on this worker; repeat it for several.",
             "worker-01",
         ),
@@ -412,7 +412,7 @@ pub(super) fn events() -> [Parameter; 13] {
             &format!("How many at most; {DEFAULT_EVENTS} if left out. Means nothing to a stream."),
             DEFAULT_EVENTS,
         ),
-        many("worker_id", any_text(), "Only events about this worker; repeat it for several.", "worker-01"),
+        many("worker_id", sized(1..=MAX_TEXT), "Only events about this worker; repeat it for several.", "worker-01"),
         many(
             "actor",
             one_of(Actor::ALL.iter().copied().map(Actor::as_str)),
@@ -421,7 +421,7 @@ pub(super) fn events() -> [Parameter; 13] {
         ),
         many(
             "actor_token_id",
-            any_text(),
+            sized(1..=MAX_TEXT),
             "Only events that somebody caused with this token, by its public id; repeat it for several.",
             "4fT9sQ2mXw0a",
         ),
@@ -458,7 +458,12 @@ pub(super) fn events() -> [Parameter; 13] {
             "2035-11-03T00:00:00Z",
         ),
         many("kind", named("EventKind"), "Only events of this kind; repeat it for several.", "worker_offline"),
-        many("vm_id", any_text(), "Only events about this VM, on whichever worker; repeat it for several.", "vm-123"),
+        many(
+            "vm_id",
+            sized(1..=MAX_TEXT),
+            "Only events about this VM, on whichever worker; repeat it for several.",
+            "vm-123",
+        ),
         zone(
             "Only events about a worker that was in this zone then, or about its VMs; repeat it for several. Without a value it asks for nothing in particular.",
         ),

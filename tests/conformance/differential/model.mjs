@@ -517,7 +517,7 @@ function placeOf(cursor, data) {
 }
 
 function checkEventFilter(filter) {
-  for (const ids of [filter.workerIds, filter.vmIds]) checkTexts(ids, 1);
+  for (const ids of [filter.workerIds, filter.vmIds, filter.actorTokenIds]) checkTexts(ids, 1);
   checkTexts(filter.zones, 0);
 }
 
