@@ -210,7 +210,7 @@ impl Query {
         Ok(Placement(ctx.data::<Reading>()?.placement(&request)))
     }
 
-    /// Where the VMs of the workers that match could go, if these were drained, and which of them fit nowhere and why; twin
+    /// Where the VMs of the workers that match could go, if these were drained, and for which of them no place was found and why; twin
     /// of `GET /evacuation-plan`. It looks at sizes and free room as `placement` does. Nothing is moved or held by it.
     async fn evacuation_plan(
         &self,

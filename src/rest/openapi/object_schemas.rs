@@ -783,7 +783,7 @@ fn about(failure: Object) -> Object {
     let revision = described(exact(), "The revision that there is, if the request named another one.");
     let plan = described(
         named("EvacuationPlan"),
-        "Where the VMs could go, and which of them fit nowhere, if that is why workers were not drained.",
+        "Where the VMs could go, and for which of them no place was found, if that is why workers were not drained.",
     );
     let failure = with_optional(failure, "argument", argument);
     let failure = with_optional(with_optional(failure, "id", id), "current_revision", revision);

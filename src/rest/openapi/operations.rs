@@ -606,7 +606,7 @@ fn show_evacuation_plan() -> OperationBuilder {
     let plan = json_of("Where they could go.", "EvacuationPlan", examples::evacuation_plan()).of_a_revision();
     operation("showEvacuationPlan", PLACEMENT, "Find out where VMs could go")
         .description(Some(
-            "Where the VMs of the workers that match could go, if these were drained, and which of them fit nowhere and why. \
+            "Where the VMs of the workers that match could go, if these were drained, and for which of them no place was found and why. \
              It looks at sizes and free room as `GET /placement` does; what else a VM needs of its host is not known here. \
              Nothing is moved or held by it.",
         ))
