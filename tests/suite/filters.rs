@@ -292,9 +292,10 @@ on_both_databases! {
         let page = cluster.rest().get("/api/v1/workers?limit=1&sort=hostname").await;
         let link = page.header("link").unwrap().split('>').next().unwrap().to_owned();
         let cursor = link.rsplit_once("cursor=").unwrap().1;
-        cluster.rest().get(&format!("/api/v1/workers?limit=1&sort=zone&cursor={cursor}")).await.assert_failure(
-            400,
-            "cursor is a cursor of another order: pass back one that came with the present `sort`",
-        );
+        let refused = "cursor is a cursor of another order: pass back one that came with the present `sort`";
+        // Also where nothing is found, so that what is wrong with a request does not depend on what there is.
+        for query in ["workers?sort=zone", "workers?id=nobody", "workers?id=nobody&sort=cpu_usage", "vms?id=nothing", "vms?id=nothing&sort=name"] {
+            cluster.rest().get(&format!("/api/v1/{query}&limit=1&cursor={cursor}")).await.assert_failure(400, refused);
+        }
     }
 }
