@@ -3,9 +3,10 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import https from 'node:https';
 import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,7 +16,7 @@ import WebSocket from 'ws';
 
 import { PATIENCE, Received, within } from './harness/patience.mjs';
 import { ROOT, Server } from './harness/server.mjs';
-import { run, temporaryFolder } from './harness/tools.mjs';
+import { run } from './harness/tools.mjs';
 
 const SERVERS = 3;
 
@@ -104,7 +105,8 @@ describe('HAProxy', () => {
   const name = `aetherium_balancer_${process.pid}`;
   const administered = process.env.AETHERIUM_TEST_POSTGRES_URL;
   const sql = (statement) => run('psql', [administered, '--quiet', '--command', statement]);
-  let servers = [];
+  const servers = [];
+  const folder = mkdtempSync(path.join(tmpdir(), 'aetherium-balancer-'));
   let balancer;
   let written = 0;
 
@@ -115,12 +117,13 @@ describe('HAProxy', () => {
     database.pathname = `/${name}`;
     for (let number = 0; number < SERVERS; number++)
       servers.push(await Server.start({ empty: true, database: database.href, args: ['--trusted-proxy', '127.0.0.1'] }));
-    balancer = await Balancer.start(temporaryFolder({ after }), servers);
+    balancer = await Balancer.start(folder, servers);
   });
   after(async () => {
     await balancer?.stop();
     for (const server of servers) await server.stop();
     await sql(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
+    rmSync(folder, { recursive: true });
   });
 
   /** Registers another worker through the balancer. Retries are the client's: a registration may be repeated. */

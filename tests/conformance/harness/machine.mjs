@@ -71,6 +71,11 @@ export class Machine {
     if (failure) throw new Error(`${command} failed:\n${output}`);
     return output;
   }
+
+  /** Runs a script of this machine on its root, in a network of their own, with what an image says of its program. */
+  async contain(script, { environment, healthCheck, command }) {
+    return asRoot('unshare', ['--net', '--', script, this.root, ...environment, '--', ...healthCheck, '--', ...command]);
+  }
 }
 
 /** The archive of a clean system, made once: whoever wants a newer one removes it. */

@@ -4,7 +4,8 @@
 # and hang, and it is removed and purged. Run inside by packaging.test.mjs; /root/packaging has the package.
 set -euo pipefail
 
-readonly package=/root/packaging/aetherium.deb api=http://127.0.0.1:8080/api/v1
+package=$(echo /root/packaging/aetherium_*.deb)
+readonly package api=http://127.0.0.1:8080/api/v1
 
 fail() {
     echo "FAILED: $*" >&2
