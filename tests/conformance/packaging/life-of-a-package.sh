@@ -126,6 +126,12 @@ eventually "another process in place of the one that hung" is_another
 rm -r /etc/systemd/system/aetherium.service.d
 systemctl daemon-reload
 
+echo "== its first token"
+runuser -u aetherium -- aetherium token create --role admin --name alice --database-url sqlite:///var/lib/aetherium/aetherium.db >/root/packaging/alice.token
+wants_a_token() { [[ $(curl --silent --output /dev/null --write-out '%{http_code}' "$api/workers") == 401 ]]; }
+eventually "the question for a token" wants_a_token
+ask --header "Authorization: Bearer $(cat /root/packaging/alice.token)" "$api/workers" >/dev/null
+
 echo "== removed"
 kill "$hypervisor"
 dpkg --remove aetherium
