@@ -522,7 +522,7 @@ describe('dashboard', () => {
       assert.equal(curves.isMeasured(answer([1], { measuredLoad1: { values: [null] } })), false);
       assert.equal(curves.isMeasured(answer([1], { measuredLoad1: { values: [0] } })), true);
       const measured = (on, of) => curves.measuredPart(answer([1], { measuredWorkers: { values: [on] }, onlineWorkers: { values: [of] } }));
-      assert.deepEqual([measured(7, 10), measured(10, 10), measured(null, 10), measured(0, 10)], ['What is busy and in use was measured on 7 of 10 workers.', '', '', '']);
+      assert.deepEqual([measured(6.8, 10), measured(9.9, 10), measured(null, 10), measured(0, 10)], ['What is busy and in use was measured on 7 of 10 workers.', '', '', '']);
     });
 
     test('a point of several samples has a band from the smallest to the largest', () => {
@@ -537,6 +537,14 @@ describe('dashboard', () => {
       assert.equal(curves.topOf(charts[0].lines, 'cores'), 8 * 1.06);
       assert.equal(curves.topOf([{ name: '', role: 'used', values: [1], least: [0], most: [100] }], 'cores'), 106, 'a spike is not cut off');
       assert.equal(curves.hasBand({ name: '', role: 'used', values: [1, 2], least: [1, 2], most: [1, 2] }), false);
+    });
+
+    test('a capacity that is far above is said, and does not press the others to the ground', () => {
+      const lines = (used, capacity) => [{ name: 'allocated', role: 'used', values: [used, null] }, { name: 'slots', role: 'capacity', values: [capacity, null] }];
+      assert.equal(curves.topOf(lines(20, 100), 'vms'), 106);
+      assert.equal(curves.topOf(lines(4, 100), 'vms'), 5);
+      assert.equal(curves.topOf(lines(0, 100), 'vms'), 106, 'nothing at all is at the ground');
+      assert.deepEqual(lines(4, 100).map((line) => curves.isFarAbove(line, lines(4, 100))), [false, true]);
     });
 
     test('a history of minutes is drawn over an hour, unless another range was chosen', () => {

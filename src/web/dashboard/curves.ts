@@ -190,13 +190,27 @@ export function plotted({ at }: Pick<Times, 'at'>, lines: readonly Line[]): Plot
   return { data, series, bands };
 }
 
-/** The upper end of a chart's axis, with room above the highest line; the lower one is 0, so that heights can be compared. */
-export function topOf(lines: readonly Line[], unit: Unit): number {
+/** A capacity that is this many times as high as all that is used would press the curves to the ground. */
+const FAR_ABOVE = 5;
+
+function highestOf(lines: readonly Line[]): number {
   let highest = 0;
   for (const { values, most } of lines) for (const value of [...values, ...most ?? []]) if (value !== null && value > highest) highest = value;
+  return highest;
+}
+
+/** Whether a line is so far above the others that it is not drawn, and only said. */
+export function isFarAbove(line: Line, lines: readonly Line[]): boolean {
+  const used = highestOf(lines.filter(({ role }) => role !== 'capacity'));
+  return line.role === 'capacity' && used > 0 && highestOf([line]) > used * FAR_ABOVE;
+}
+
+/** The upper end of a chart's axis, with room above the highest line; the lower one is 0, so that heights can be compared. */
+export function topOf(lines: readonly Line[], unit: Unit): number {
+  const drawn = lines.filter((line) => !isFarAbove(line, lines));
   // Nothing at all, and so little that the figures of the axis would all be the same.
   const least = unit === 'memory' ? 16 : unit === 'load' ? 0.1 : 1;
-  return Math.max(least, highest * 1.06);
+  return Math.max(least, highestOf(drawn) * (drawn.length < lines.length ? 1.25 : 1.06));
 }
 
 /** Distances that the ticks of an axis may have: of memory powers of two, so that they are whole. */
@@ -387,7 +401,7 @@ export function isMeasured({ measuredCpuCores, measuredMemoryMb, measuredLoad1 }
 
 /** On how many of the workers that were online it was measured, if that were not all; the empty text if it was on all, or on none. */
 export function measuredPart({ measuredWorkers, onlineWorkers }: Usage): string {
-  const [measured, online] = [measuredWorkers, onlineWorkers].map((curve) => (curve ? valueAtEnd(curve) : null));
+  const [measured, online] = [measuredWorkers, onlineWorkers].map((curve) => Math.round((curve && valueAtEnd(curve)) ?? 0));
   if (!measured || !online || measured >= online) return '';
-  return `What is busy and in use was measured on ${figure(measured, 'workers')} of ${amount(online, 'workers')}.`;
+  return `What is busy and in use was measured on ${count(measured)} of ${plural(online, 'worker')}.`;
 }

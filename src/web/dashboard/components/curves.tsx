@@ -10,7 +10,7 @@ import type { ComponentChildren } from 'preact';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import { isConnected } from '../api/live';
 import {
-  amount, description, extremesOf, lastKnown, nearest, RANGES, spanAround, spokenPoint, timeAt, valueAt, valueAtEnd,
+  amount, description, extremesOf, isFarAbove, lastKnown, nearest, RANGES, spanAround, spokenPoint, timeAt, valueAt, valueAtEnd,
   type Chart, type Curves, type Range, type Times,
 } from '../curves';
 import { setQuery } from '../router';
@@ -282,7 +282,7 @@ function Legend({ chart: { lines, unit }, times, crosshair }: { chart: Chart; ti
         // As wide as the widest, so that nothing moves while the crosshair does.
         const extremes = extremesOf(line);
         const width = Math.max(...[value, extremes?.least, extremes?.most].map((one) => (one == null ? 1 : amount(one, unit).length)));
-        return <li key={line.name}><i class={`swatch ${line.role}`} aria-hidden="true" />{line.name} <b style={{ minWidth: `${width * 0.92}ch` }}>{value === null ? '–' : amount(value, unit)}</b></li>;
+        return <li key={line.name}><i class={`swatch ${line.role}`} aria-hidden="true" />{line.name} <b style={{ minWidth: `${width * 0.92}ch` }}>{value === null ? '–' : amount(value, unit)}</b>{isFarAbove(line, lines) && ' (far above)'}</li>;
       })}
     </ul>
   );
@@ -313,7 +313,8 @@ function Marks({ plot, drawn, crosshair, times, chart: { key, lines, unit } }: {
       <i class="crosshair" style={{ left: `${x}px`, top: `${area.top}px`, height: `${area.height}px` }} />
       {lines.map(({ name, role, values }) => {
         const value = values[index] ?? null;
-        return value === null ? null : <i key={name} class={`dot ${role}`} style={{ left: `${x}px`, top: `${area.top + plot.value!.y(value)}px` }} />;
+        const y = value === null ? -1 : plot.value!.y(value);
+        return y < 0 ? null : <i key={name} class={`dot ${role}`} style={{ left: `${x}px`, top: `${area.top + y}px` }} />;
       })}
       {at.by === key && <div class={`curve-bubble${place}`} style={bubble}>
         <p class="strong">{timeAt(times, index)}</p>
