@@ -24,6 +24,8 @@ use async_graphql::{Name, Positioned, Response, Value, Variables};
 use super::variables;
 use crate::graphql::error::request_error;
 use crate::graphql::schema::index::{self, SchemaIndex, innermost, is_list, root};
+use crate::history::MAX_POINTS;
+use crate::resolvers::history::POINTS_OF_A_STEP;
 use crate::resolvers::offload::ENTRIES_OF_A_STEP;
 use crate::resolvers::page::{DEFAULT_SIZE, MAX_SIZE};
 use crate::resolvers::purge::{MAX_NAMED_REFUSALS, MAX_PURGED};
@@ -229,6 +231,16 @@ impl Estimate<'_> {
             // The VMs of each worker are collected even if they are only counted.
             ("Query", "vmDistribution") => self.size.vms(),
             ("Query" | "Worker" | "Vm", "events") | ("Worker", "drains") => self.page_of(definition, field),
+            ("Worker" | "Zone", "history") | ("Query", "clusterHistory" | "zoneHistory") => {
+                let most = MAX_POINTS.unsigned_abs();
+                let points = match self.argument(definition, field, "maxPoints") {
+                    Some(Value::Number(points)) => {
+                        points.as_i64().map_or(most, |it| it.max(0).unsigned_abs().min(most))
+                    }
+                    _ => most,
+                };
+                points.div_ceil(POINTS_OF_A_STEP)
+            }
             // As a candidate, as a refusal, and to place VMs on it.
             ("Query", "placement") => workers.saturating_mul(3),
             ("Query", "capacity") | ("Mutation", "purgeWorkers") => workers,
@@ -477,6 +489,17 @@ mod tests {
             ("{ workers { labels { key value } } }", json!({}), 1 + 10_000 * (1 + 10 * 2)),
             ("{ workers { events { kind } } }", json!({}), 1 + 10_000 * (1 + 20 + 20)),
             ("{ workers { events(first: 3) { kind at } } }", json!({}), 1 + 10_000 * (1 + 3 + 3 * 2)),
+            (
+                "{ workersConnection(first: 9) { nodes { history { usedCpuCores { values } } } } }",
+                json!({}),
+                2 + 9 * 33,
+            ),
+            ("{ clusterHistory(maxPoints: 1500) { stepSeconds } }", json!({}), 1 + 375 + 1),
+            (
+                "query($n: Int!) { zones { history(maxPoints: $n) { length } } }",
+                json!({"n": -1}),
+                1 + 10_000 + 10 * (1 + 1),
+            ),
             ("{ vmDistribution { vms { id } } }", json!({}), 1 + 200_000 + 10_000 * (1 + 20)),
             (ids, json!({"ids": ["a", "b", "c"]}), 1 + 3),
             (page, json!({"n": 7}), 1 + 1 + 7),
