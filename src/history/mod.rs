@@ -12,6 +12,7 @@
 //! what they have is merged point by point ([`points`]), never added.
 
 mod figure;
+mod made_up;
 mod measured;
 mod points;
 mod range;
@@ -26,7 +27,9 @@ mod windows;
 pub use self::figure::Figure;
 pub use self::measured::MeasuredLoads;
 pub use self::points::Point;
-pub use self::range::{DEFAULT_POINTS, HistoryQuery, HistoryRange, MAX_POINTS, MAX_RANGE, MIN_POINTS, MIN_RANGE};
+pub use self::range::{
+    DEFAULT_POINTS, HistoryQuery, HistoryRange, MAX_POINTS, MAX_RANGE, MIN_POINTS, MIN_RANGE, rows_of_range,
+};
 pub use self::reader::{Curves, HistoryReader};
 pub use self::sampler::HistorySampler;
 pub use self::subject::Subject;

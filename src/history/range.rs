@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 
-use super::tier::{DAY, Tier};
+use super::tier::{DAY, Tier, WINDOW};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 
@@ -101,6 +101,14 @@ impl HistoryQuery {
             steps.map(points).find(|(_, _, length)| *length <= max_points).unwrap_or((since, DAY, 0));
         Ok(HistoryRange { start, step, length: usize::try_from(length).unwrap_or_default(), tier, now })
     }
+}
+
+/// About how many rows are read for each subject of a span of so many seconds, for the cost of a query.
+pub fn rows_of_range(seconds: Option<i64>) -> u64 {
+    let seconds = seconds.unwrap_or(DEFAULT_RANGE).max(0).unsigned_abs();
+    let (window, kept) = (WINDOW.unsigned_abs(), Tier::Minute.kept().unsigned_abs());
+    // Of longer spans, those of a day that is not summed up yet, and of a month.
+    1 + seconds.min(kept).div_ceil(window)
 }
 
 impl HistoryRange {

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use tokio::task::spawn_blocking;
+
 use super::figure::Figure;
 use super::measured::MeasuredLoads;
 use super::points::{Point, Points};
@@ -13,10 +15,13 @@ use super::subject::Subject;
 use super::tier::{DAY, Tier};
 use super::windows::Windows;
 use crate::error::Result;
-use crate::journal::HistoryStore;
+use crate::journal::{HistoryRow, HistoryStore};
 
 /// About how many subjects one statement reads at most: more than a page of workers has.
 const SUBJECTS_PER_STATEMENT: usize = 1_000;
+
+/// How many rows are decoded on an async thread, at some microseconds each.
+const MAX_ROWS_AT_ONCE: usize = 2_000;
 
 /// How far back rows are read that should have been summed up: before, they are only if no server ran for long, and none
 /// has had the time to sum them up since.
@@ -110,22 +115,18 @@ impl HistoryReader {
         curves: &mut HashMap<Subject, Curves>,
     ) -> Result<()> {
         // Memory first: a window that is written meanwhile is then in both, which merging expects, and not in neither.
-        let unwritten: Vec<_> = subjects.iter().map(|subject| self.windows().all_points(subject)).collect();
+        let unwritten = subjects.iter().map(|subject| (subject.clone(), self.windows().all_points(subject)));
+        let unwritten: Vec<_> = unwritten.collect();
         let keys: Vec<_> = subjects.iter().map(Subject::key).collect();
         let keys: Vec<_> = keys.iter().map(String::as_str).collect();
-        let mut rows = HashMap::<String, SubjectRows>::with_capacity(subjects.len());
-        for row in self.store().rows(&self.rows_needed(range), &keys).await? {
-            let Some(tier) = Tier::of_number(row.tier) else { continue };
-            let Some(points) = Points::decode(tier.points_in_row(row.start), &row.points) else { continue };
-            rows.entry(row.subject).or_default().insert((tier, row.start), points);
-        }
-        for ((subject, key), unwritten) in subjects.iter().zip(keys).zip(unwritten) {
-            let mut rows = rows.remove(key).unwrap_or_default();
-            for (start, points) in unwritten {
-                rows.entry((Tier::Minute, start)).and_modify(|known| known.merge(&points)).or_insert(points);
-            }
-            curves.insert(subject.clone(), Curves { range, points: combine(range, &rows) });
-        }
+        let rows = self.store().rows(&self.rows_needed(range), &keys).await?;
+        // Of many rows, on a thread where nobody waits. If that panics, there are no curves, which is told.
+        let found = if rows.len() > MAX_ROWS_AT_ONCE {
+            spawn_blocking(move || assemble(range, unwritten, rows)).await.unwrap_or_default()
+        } else {
+            assemble(range, unwritten, rows)
+        };
+        curves.extend(found);
         Ok(())
     }
 
@@ -152,6 +153,28 @@ impl HistoryReader {
             }
         }
     }
+}
+
+/// The curves of subjects, of what is not written yet and of rows.
+fn assemble(
+    range: HistoryRange,
+    unwritten: Vec<(Subject, Vec<(i64, Points)>)>,
+    stored: Vec<HistoryRow>,
+) -> Vec<(Subject, Curves)> {
+    let mut rows = HashMap::<String, SubjectRows>::with_capacity(unwritten.len());
+    for row in stored {
+        let Some(tier) = Tier::of_number(row.tier) else { continue };
+        let Some(points) = Points::decode(tier.points_in_row(row.start), &row.points) else { continue };
+        rows.entry(row.subject).or_default().insert((tier, row.start), points);
+    }
+    let curves = unwritten.into_iter().map(|(subject, unwritten)| {
+        let mut rows = rows.remove(&subject.key()).unwrap_or_default();
+        for (start, points) in unwritten {
+            rows.entry((Tier::Minute, start)).and_modify(|known| known.merge(&points)).or_insert(points);
+        }
+        (subject, Curves { range, points: combine(range, &rows) })
+    });
+    curves.collect()
 }
 
 /// The rows of one subject, by tier and start.

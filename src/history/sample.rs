@@ -14,7 +14,7 @@ use crate::cluster::{ClusterStats, View, WorkerView};
 const WORKERS_PER_STEP: usize = 500;
 
 /// The sums of a zone or of the cluster, by figure.
-type Sums = [i64; Figure::COUNT];
+pub(super) type Sums = [i64; Figure::COUNT];
 
 /// Takes the sample of a minute. It takes some microseconds for each worker, and belongs on a thread where nobody waits.
 ///
@@ -28,17 +28,7 @@ pub fn take(view: &Arc<View>, loads: &MeasuredLoads, now: Duration, minute: i64,
         let is_online = worker.is_healthy();
         let measured = if is_online { loads.take(worker.worker.id.as_str(), now) } else { Vec::new() };
         let mut figures = figures_of(&worker);
-        let totals = [
-            (Figure::Workers, 1),
-            (Figure::OnlineWorkers, i64::from(is_online)),
-            (Figure::MeasuredWorkers, i64::from(!measured.is_empty())),
-        ];
-        let all = || figures.iter().chain(&measured).chain(&totals);
-        add(&mut cluster, all());
-        let zone = &worker.identity().zone;
-        if !zone.is_empty() {
-            add(zones.entry(zone.clone()).or_default(), all());
-        }
+        add_to_sums(&mut cluster, &mut zones, &worker, is_online, &figures, &measured);
         if is_online {
             figures.extend(measured);
             samples.push((Subject::Worker(worker.worker.id.shared()), figures));
@@ -55,7 +45,30 @@ pub fn take(view: &Arc<View>, loads: &MeasuredLoads, now: Duration, minute: i64,
     loads.forget_old(now);
 }
 
-fn figures_of(worker: &WorkerView) -> Vec<(Figure, i64)> {
+/// Adds the figures of a worker to those of the cluster and of its zone.
+pub(super) fn add_to_sums(
+    cluster: &mut Sums,
+    zones: &mut HashMap<Arc<str>, Sums>,
+    worker: &WorkerView,
+    is_online: bool,
+    figures: &[(Figure, i64)],
+    measured: &[(Figure, i64)],
+) {
+    let totals = [
+        (Figure::Workers, 1),
+        (Figure::OnlineWorkers, i64::from(is_online)),
+        (Figure::MeasuredWorkers, i64::from(!measured.is_empty())),
+    ];
+    let all = || figures.iter().chain(measured).chain(&totals);
+    add(cluster, all());
+    let zone = &worker.identity().zone;
+    if !zone.is_empty() {
+        add(zones.entry(zone.clone()).or_default(), all());
+    }
+}
+
+/// The figures of a worker that are known of each, whatever its agent measures.
+pub(super) fn figures_of(worker: &WorkerView) -> Vec<(Figure, i64)> {
     let (identity, usage) = (worker.identity(), &worker.worker.usage);
     vec![
         (Figure::CpuCores, identity.cpu_cores.into()),
@@ -77,7 +90,7 @@ fn add<'a>(sums: &mut Sums, figures: impl Iterator<Item = &'a (Figure, i64)>) {
 }
 
 /// The sums with their figures. Without a worker whose load is known, the load of all is not 0 but not known.
-fn known(sums: &Sums) -> Vec<(Figure, i64)> {
+pub(super) fn known(sums: &Sums) -> Vec<(Figure, i64)> {
     let is_measured = sums[Figure::MeasuredWorkers.index()] > 0;
     let is_known = |figure: &Figure| is_measured || !Figure::MEASURED.contains(figure);
     Figure::ALL.into_iter().filter(is_known).map(|figure| (figure, sums[figure.index()])).collect()

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -19,6 +20,10 @@ use crate::clock::{Clock, Timestamp};
 use crate::cluster::View;
 use crate::error::Result;
 use crate::journal::{HistoryRow, Journal};
+
+/// How long after the start the first sample is taken: workers have sent heartbeats by then, and nobody has to wait for the
+/// next minute to see that there are curves.
+const FIRST_SAMPLE_AFTER: Duration = Duration::from_secs(5);
 
 /// How many rows one transaction writes. On SQLite it has the writer's connection, and heartbeats wait for its end.
 const ROWS_PER_TRANSACTION: usize = 250;
@@ -43,27 +48,36 @@ impl HistorySampler {
         Self { journal, clock, offline_after, history, maintained_at: AtomicI64::new(i64::MIN) }
     }
 
-    /// Samples each minute, until told to stop. What is not written by then, [`flush`](Self::flush) writes.
+    /// Samples shortly after the start, and then each minute, until told to stop. What is not written by then,
+    /// [`flush`](Self::flush) writes. No sample waits for a write, which may take longer than a minute.
     pub async fn run(self, shutdown: CancellationToken) {
-        loop {
-            let now = self.clock.now();
-            let minute = Timestamp::from_timestamp(minute_of(now), 0).unwrap_or(now);
-            let next = minute.checked_add_signed(TimeDelta::seconds(MINUTE)).unwrap_or(now);
-            if shutdown.run_until_cancelled(self.clock.left(minute..next)).await.is_none() {
-                return;
+        let sampling = async {
+            sleep(FIRST_SAMPLE_AFTER).await;
+            loop {
+                self.sample().await;
+                self.next_minute().await;
             }
-            match shutdown.run_until_cancelled(self.tick()).await {
-                Some(Ok(())) => {}
-                Some(Err(error)) => {
-                    warn!(error = %error.chain(), "History could not be written, the next minute tries again")
+        };
+        let writing = async {
+            loop {
+                self.next_minute().await;
+                if let Err(error) = self.write().await {
+                    warn!(error = %error.chain(), "History could not be written, the next minute tries again");
                 }
-                None => return,
             }
-        }
+        };
+        let _: Option<((), ())> = shutdown.run_until_cancelled(async { tokio::join!(sampling, writing) }).await;
     }
 
-    /// Takes the sample of the present minute, and writes, sums up and removes what is due.
-    pub async fn tick(&self) -> Result<()> {
+    async fn next_minute(&self) {
+        let now = self.clock.now();
+        let minute = Timestamp::from_timestamp(minute_of(now), 0).unwrap_or(now);
+        let next = minute.checked_add_signed(TimeDelta::seconds(MINUTE)).unwrap_or(now);
+        self.clock.left(minute..next).await;
+    }
+
+    /// Takes the sample of the present minute.
+    pub async fn sample(&self) {
         let (now, passed) = (self.clock.now(), self.clock.monotonic());
         let (minute, history) = (minute_of(now), self.history.clone());
         let view = Arc::new(View::new(self.journal.snapshot(), now, self.offline_after));
@@ -71,15 +85,17 @@ impl HistorySampler {
         if let Err(error) = taken.await {
             warn!(%error, "A sample was not taken by a fault of ours");
         }
-        let (window, _) = Tier::Minute.row_around(minute);
+    }
+
+    /// Writes, sums up and removes what is due.
+    pub async fn write(&self) -> Result<()> {
+        let now = self.clock.now();
+        let (window, _) = Tier::Minute.row_around(minute_of(now));
         let written = self.write_before(window).await;
         let forgotten = self.history.windows().forget_surplus();
         if forgotten > 0 {
-            warn!(
-                windows = forgotten,
-                "History of {} minutes was not written and is lost",
-                forgotten as i64 * WINDOW / MINUTE
-            );
+            let minutes = forgotten as i64 * WINDOW / MINUTE;
+            warn!(history.minutes = minutes, "History of {minutes} minutes could not be written, and is lost");
         }
         written?;
         if self.maintained_at.swap(window, Ordering::Relaxed) != window
@@ -102,7 +118,7 @@ impl HistorySampler {
         for start in self.history.windows().begun_before(time) {
             let subjects = self.history.windows().subjects(start);
             for subjects in subjects.chunks(ROWS_PER_TRANSACTION) {
-                self.write(start, subjects).await?;
+                self.write_rows(start, subjects).await?;
             }
             self.history.windows().forget(start);
         }
@@ -110,7 +126,7 @@ impl HistorySampler {
     }
 
     /// Writes a window of these subjects, merged with what is there.
-    async fn write(&self, start: i64, subjects: &[Subject]) -> Result<()> {
+    async fn write_rows(&self, start: i64, subjects: &[Subject]) -> Result<()> {
         let own = subjects.iter().map(|subject| (subject.key(), subject));
         let own: HashMap<_, _> =
             own.filter_map(|(key, subject)| Some((key, self.history.windows().points(start, subject)?))).collect();

@@ -11,6 +11,15 @@ pub(super) const WINDOW: i64 = 15 * MINUTE;
 const HOUR: i64 = 60 * MINUTE;
 pub(super) const DAY: i64 = 24 * HOUR;
 
+/// For how long samples are kept: longer than the day that is summed up of them.
+const MINUTES_KEPT: i64 = 26 * HOUR;
+
+/// For how long quarters of an hour are kept: longer than the month that is summed up of them.
+const QUARTERS_KEPT: i64 = 35 * DAY;
+
+/// For how long six hours are kept: a year and a month, so that a month can be compared with that of the year before.
+const SIX_HOURS_KEPT: i64 = 397 * DAY;
+
 /// How finely history is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Tier {
@@ -49,13 +58,12 @@ impl Tier {
         }
     }
 
-    /// For how many seconds it is kept. Quarters of an hour are kept for longer than the month that is summed up of
-    /// them.
+    /// For how many seconds it is kept.
     pub fn kept(self) -> i64 {
         match self {
-            Self::Minute => 26 * HOUR,
-            Self::QuarterHour => 35 * DAY,
-            Self::SixHours => 397 * DAY,
+            Self::Minute => MINUTES_KEPT,
+            Self::QuarterHour => QUARTERS_KEPT,
+            Self::SixHours => SIX_HOURS_KEPT,
         }
     }
 

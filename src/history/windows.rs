@@ -90,3 +90,54 @@ fn place_of(minute: i64) -> (i64, usize) {
 fn decode(start: i64, bytes: &[u8]) -> Option<Points> {
     Points::decode(Tier::Minute.points_in_row(start), bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// What ADR 0075 says of memory.
+    #[test]
+    fn a_window_of_a_worker_takes_some_hundred_bytes() {
+        let allocated = |used: i64| {
+            let figures = &Figure::ALL[..8];
+            let values = [32, 131_072, 2_000, 100, used, used * 2_048, used * 10, used];
+            figures.iter().copied().zip(values).collect::<Vec<_>>()
+        };
+        let measured = |minute: i64| {
+            let odd = (minute * 7_919) % 5_000;
+            let values = [9_000 + odd, 60_000 + odd, 9_500 - odd];
+            Figure::MEASURED.into_iter().zip(values).collect::<Vec<_>>()
+        };
+        for (is_measured, most) in [(false, 50), (true, 240)] {
+            let (windows, worker) = (Windows::default(), Subject::Worker(Arc::from("w")));
+            for minute in 0..15 {
+                let mut figures = allocated(12);
+                if is_measured {
+                    figures.extend(measured(minute));
+                }
+                windows.record(minute * 60, vec![(worker.clone(), figures)]);
+            }
+            let bytes = windows.lock()[&0][&worker].len();
+            assert!((most / 2..=most).contains(&bytes), "{bytes}");
+        }
+        assert!(size_of::<Subject>() + size_of::<Box<[u8]>>() <= 40);
+    }
+
+    #[test]
+    fn a_minute_that_is_sampled_twice_counts_once_and_windows_that_cannot_be_written_are_bounded() {
+        let (windows, cluster) = (Windows::default(), Subject::Cluster);
+        for (minute, value) in [(0, 1), (0, 2), (60, 3)] {
+            windows.record(minute, vec![(cluster.clone(), vec![(Figure::Workers, value)])]);
+        }
+        let points = windows.points(0, &cluster).unwrap();
+        let values = points.of(Figure::Workers).unwrap().iter().map(|point| (point.count, point.sum));
+        assert_eq!(values.take(3).collect::<Vec<_>>(), [(1, 1), (1, 3), (0, 0)]);
+        for window in 0..10 {
+            windows.record(window * WINDOW, vec![(cluster.clone(), vec![(Figure::Workers, 1)])]);
+        }
+        assert_eq!(windows.forget_surplus(), 5);
+        assert_eq!(windows.begun_before(i64::MAX), (5..10).map(|window| window * WINDOW).collect::<Vec<_>>());
+    }
+}

@@ -7,10 +7,18 @@ use tracing::warn;
 use super::{Reading, Resolvers};
 use crate::auth::{Action, Caller};
 use crate::error::{Error, Result};
-use crate::history::{Curves, HistoryQuery, Subject};
+use crate::history::{Curves, DEFAULT_POINTS, HistoryQuery, MAX_POINTS, MAX_RANGE, Subject, rows_of_range};
 
 /// How many points of a curve count as one step of work, or one field, when the cost of a query is counted.
-pub(crate) const POINTS_OF_A_STEP: u64 = 4;
+const POINTS_OF_A_STEP: u64 = 4;
+
+/// The steps of reading the curves of one subject: its rows, and a part for each point. Without a length, the span is as
+/// long as it may be.
+pub fn steps_to_read_curves(query: &HistoryQuery) -> u64 {
+    let points = query.max_points.unwrap_or(DEFAULT_POINTS).clamp(0, MAX_POINTS).unsigned_abs();
+    let seconds = if query.since.is_some() { Some(MAX_RANGE) } else { query.range_seconds };
+    rows_of_range(seconds).saturating_add(points.div_ceil(POINTS_OF_A_STEP))
+}
 
 /// The key of a data loader for curves: keys that differ in the subject only are loaded together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -14,10 +14,10 @@ use super::etag::Versioned;
 use super::query_response::Read;
 use crate::clock::{Rfc3339, Timestamp};
 use crate::error::Error;
-use crate::history::{Curves, DEFAULT_POINTS, Figure, HistoryQuery, HistoryRange, MAX_POINTS, Point, Subject, Tier};
+use crate::history::{Curves, Figure, HistoryQuery, HistoryRange, Point, Subject, Tier};
 use crate::http::{PathId, Query, current_caller};
 use crate::resolvers::checks;
-use crate::resolvers::history::POINTS_OF_A_STEP;
+use crate::resolvers::history::steps_to_read_curves;
 
 #[derive(Deserialize)]
 pub(super) struct HistoryParams {
@@ -68,8 +68,7 @@ pub(super) async fn of_cluster(
 async fn answer(endpoint: &Endpoint, read: Read, subject: Subject, params: HistoryParams) -> Result<Response> {
     let query = params.check()?;
     let caller = current_caller();
-    let points = query.max_points.unwrap_or(DEFAULT_POINTS).clamp(0, MAX_POINTS).unsigned_abs();
-    endpoint.resolvers.spend_more(&caller, points.div_ceil(POINTS_OF_A_STEP));
+    endpoint.resolvers.spend_more(&caller, steps_to_read_curves(&query));
     let curves = endpoint.resolvers.curves(&caller, &read.reading, subject, query).await?;
     Ok(read.show(History(curves)))
 }

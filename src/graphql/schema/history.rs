@@ -9,8 +9,8 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::graphql::execution::budget::Budget;
 use crate::graphql::execution::loader::HistoryLoader;
-use crate::history::{Curves, Figure, HistoryQuery, HistoryRange, MAX_POINTS, Point, Subject, Tier};
-use crate::resolvers::history::{CurvesKey, POINTS_OF_A_STEP};
+use crate::history::{Curves, Figure, HistoryQuery, HistoryRange, Point, Subject, Tier};
+use crate::resolvers::history::{CurvesKey, steps_to_read_curves};
 
 /// How figures went, as curves with the same points: point `i` of each is about the `stepSeconds` from `start` plus `i` times
 /// `stepSeconds` on. A curve without any sample is null.
@@ -62,9 +62,8 @@ pub fn history_query(
 impl History {
     /// The history of a subject, loaded together with those of others in a list.
     pub async fn about(ctx: &Context<'_>, subject: Subject, query: HistoryQuery) -> Result<Self> {
-        // Paid for by the most points, before they are loaded, as events are.
-        let points = query.max_points.unwrap_or(MAX_POINTS).clamp(0, MAX_POINTS).unsigned_abs();
-        let is_paid = Budget::pay(ctx, usize::try_from(points.div_ceil(POINTS_OF_A_STEP))?)?;
+        // Paid for before they are loaded, as events are.
+        let is_paid = Budget::pay(ctx, usize::try_from(steps_to_read_curves(&query))?)?;
         let key = CurvesKey { subject, query };
         let curves = if is_paid { ctx.data::<DataLoader<HistoryLoader>>()?.load_one(key).await? } else { None };
         // The response is refused as a whole, if it is not paid for.

@@ -240,7 +240,8 @@ impl TestCluster {
 
     /// Samples for history once, as the server does every minute.
     pub async fn sample(&self) {
-        self.sampler.tick().await.unwrap();
+        self.sampler.sample().await;
+        self.sampler.write().await.unwrap();
     }
 
     /// How many statements the server has sent to its database so far.
