@@ -34,7 +34,11 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("discovery", &["client", "config"]),
     ("error", &["auth", "cluster"]),
-    ("graphql", &["auth", "clock", "cluster", "error", "http", "json", "metrics", "pages", "render", "resolvers"]),
+    (
+        "graphql",
+        &["auth", "clock", "cluster", "error", "history", "http", "json", "metrics", "pages", "render", "resolvers"],
+    ),
+    ("history", &["clock", "cluster", "error", "journal"]),
     ("http", &["auth", "metrics", "tls"]),
     ("json", &[]),
     ("journal", &["auth", "clock", "cluster", "error", "metrics"]),
@@ -44,8 +48,8 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("operator", &["client", "cluster", "config", "tls"]),
     ("pages", &["http"]),
     ("render", &["clock"]),
-    ("resolvers", &["auth", "clock", "cluster", "error", "journal", "metrics", "render", "timing"]),
-    ("rest", &["auth", "clock", "cluster", "error", "http", "json", "render", "resolvers"]),
+    ("resolvers", &["auth", "clock", "cluster", "error", "history", "journal", "metrics", "render", "timing"]),
+    ("rest", &["auth", "clock", "cluster", "error", "history", "http", "json", "render", "resolvers"]),
     (
         "server",
         &[
@@ -54,6 +58,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
             "discovery",
             "error",
             "graphql",
+            "history",
             "http",
             "journal",
             "liveness_sweeper",

@@ -464,10 +464,24 @@ pub struct RecordHeartbeatInput {
     /// That the agent's policy hook failed, and how, in at most 500 characters; null says that it works. Left out, it is as
     /// before. It holds until the policy changes.
     policy_error: MaybeUndefined<String>,
+    /// What the host measured of its load, for curves: nothing else is made of it.
+    measured: Option<MeasuredLoadInput>,
     /// All VMs of the worker. Left out, they are as they were; an empty list says that there are none.
     vms: Option<Vec<VmReportInput>>,
     /// What changed in the VMs of the worker; cannot be combined with `vms`.
     vms_delta: Option<VmDeltaInput>,
+}
+
+/// What a host measured of its load, each figure only if it is known.
+#[derive(InputObject)]
+pub struct MeasuredLoadInput {
+    /// For how many seconds CPU cores were busy, all of them together, since the host was started: a counter. How many were
+    /// busy in a minute is computed of two of its values; one that is lower than the one before begins anew.
+    cpu_busy_seconds: Option<f64>,
+    /// Memory in use, in MiB.
+    memory_used_mb: Option<i32>,
+    /// Load average of one minute.
+    load1: Option<f64>,
 }
 
 /// VM, as its worker reports it.
@@ -511,6 +525,11 @@ impl From<RecordHeartbeatInput> for HeartbeatInput {
             used_cpu_cores: input.used_cpu_cores.map(whole),
             used_memory_mb: input.used_memory_mb.map(whole),
             used_disk_gb: input.used_disk_gb.map(whole),
+            measured: input.measured.map(|load| worker_input::MeasuredInput {
+                cpu_busy_seconds: load.cpu_busy_seconds,
+                memory_used_mb: load.memory_used_mb.map(whole),
+                load1: load.load1,
+            }),
             vms: input.vms.map(reports),
             policy_revision: input.policy_revision.map(|revision| Whole(revision.0)),
             policy_error: match input.policy_error {

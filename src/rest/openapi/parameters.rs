@@ -9,6 +9,7 @@ use utoipa::openapi::{RefOr, Required, Schema};
 use super::schema::{any_text, exact, flag, formatted, list_up_to, matching, named, one_of, sized, text, whole};
 use super::shapes::{ENTITY_TAGS, ENTITY_TAGS_PATTERN, EVENT_CURSOR, GO_DURATION, PAGE_CURSOR, PAGE_CURSOR_PATTERN};
 use crate::cluster::{Actor, MAX_CHARS, SortKey, VmOrderField, WorkerOrderField};
+use crate::history::{DEFAULT_POINTS, MAX_POINTS, MAX_RANGE, MIN_POINTS, MIN_RANGE};
 use crate::http::LONGEST_KEY;
 use crate::resolvers::checks::{
     MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_TEXT, MAX_WANTED,
@@ -223,6 +224,45 @@ pub(super) fn history_of_drains() -> [Parameter; 2] {
     [
         query("limit", whole(0..=most), &format!("How many at most; {DRAINS_LIMIT} if left out."), 20),
         query("cursor", exact(), "Only older drains: `next_cursor` of the page before.", 3),
+    ]
+}
+
+/// The zone in the path.
+pub(super) fn zone_in_path() -> Parameter {
+    let zone = matching(sized(1..=MAX_TEXT), ID);
+    let zone = parameter("zone", ParameterIn::Path, zone, "The zone.");
+    zone.required(Required::True).example(Some("us-west-1a".into())).build()
+}
+
+/// The range of a history.
+pub(super) fn history() -> [Parameter; 4] {
+    [
+        query(
+            "since",
+            formatted("date-time"),
+            "The first moment; `until` less `range_seconds` if left out. What is not kept any more is left out.",
+            "2025-11-02T00:00:00Z",
+        ),
+        query(
+            "until",
+            formatted("date-time"),
+            "The moment before which it ends; now if left out or later than now.",
+            "2035-11-03T00:00:00Z",
+        ),
+        query(
+            "range_seconds",
+            whole(MIN_RANGE..=MAX_RANGE),
+            "How many seconds before `until` it begins; an hour if neither this nor `since` is given. Not together with `since`.",
+            3_600,
+        ),
+        query(
+            "max_points",
+            whole(MIN_POINTS..=MAX_POINTS),
+            &format!(
+                "How many points each curve has at most; {DEFAULT_POINTS} if left out. The step is the shortest with which there are not more."
+            ),
+            120,
+        ),
     ]
 }
 
