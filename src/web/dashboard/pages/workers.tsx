@@ -129,7 +129,7 @@ const columns: readonly Column<string>[] = [
   { key: 'free-mem', title: 'Free memory', width: '98px', right: true, sort: 'free-mem', descends: true, optional: true, cell: cell(({ freeMemoryMb }) => memory(freeMemoryMb)) },
   { key: 'free-vms', title: 'Free slots', width: '80px', right: true, sort: 'free-vms', descends: true, optional: true, cell: cell(({ freeVmSlots }) => count(freeVmSlots)) },
   { key: 'seen', title: 'Heartbeat', width: '82px', right: true, sort: 'seen', descends: true, cell: cell(({ lastSeen, status }) => <span class={status === 'OFFLINE' ? 'bad' : ''}><Since at={lastSeen} /></span>) },
-  { key: 'labels', title: 'Labels', width: 'minmax(200px, 2.6fr)', cell: cell(({ labels }) => <span class="tags" title={labels.map(({ key, value }) => `${key}=${value}`).join('\n')}>{labels.map(({ key, value }) => <LabelTag key={key} name={key} value={value} />)}</span>) },
+  { key: 'labels', title: 'Labels', width: 'minmax(216px, 2.6fr)', cell: cell(({ labels }) => <span class="tags" title={labels.map(({ key, value }) => `${key}=${value}`).join('\n')}>{labels.map(({ key, value }) => <LabelTag key={key} name={key} value={value} />)}</span>) },
   { key: 'note', title: 'Since when, and why', width: 'minmax(170px, 2.8fr)', cell: cell((worker) => <Note worker={worker} />) },
   { key: 'host', title: 'Hostname', width: 'minmax(120px, 1fr)', sort: 'host', optional: true, cell: cell(({ hostname }) => hostname) },
   { key: 'address', title: 'Address', width: '150px', optional: true, cell: cell(({ address }) => <span class="mono">{address}</span>) },
