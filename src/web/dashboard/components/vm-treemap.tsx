@@ -256,7 +256,7 @@ export function VmTreemap({ filter, empty }: { filter: VmFilter; empty?: Compone
           {scope.level === 'worker' && <><span aria-hidden="true">›</span><span aria-current="location">{scope.id}</span><a class="small" href={href('workers', scope.id)}>its page</a></>}
         </nav>
         <span class="small muted" role="status">
-          {shown && shown.progress < 1 ? `reading, ${percent(shown.progress * 100)}` : shown ? amount(sums, measure) : ''}
+          {shown && shown.progress < 1 ? `reading, ${percent(shown.progress * 100)}` : shown ? amount(sums, measure) : 'reading …'}
         </span>
         <div class="segments" role="group" aria-label="Size by">
           {(Object.keys(MEASURES) as Measure[]).map((one) => (

@@ -200,7 +200,7 @@ function offlineNeeds({ offline }: AttentionResult): Need[] {
       <>for <Since at={worker.lastSeen} /></>,
       worker.vmCount > 0 ? `${plural(worker.vmCount, 'VM')} ${worker.vmCount === 1 ? 'was' : 'were'} running there` : 'no VM was there',
       worker.drain ? `a drain stands${worker.drain.reason ? `: “${worker.drain.reason}”` : ''}` : `last CPU ${percent(worker.cpuUsagePercent)} allocated`,
-      worker.zone,
+      worker.zone && <span class="whole">{worker.zone}</span>,
     ],
     action: <Look to={href('workers', worker.id)} />,
   }));
@@ -284,7 +284,7 @@ function vmNeeds({ failed: { total, zones } }: AttentionResult): Need[] {
   if (total === 0) return [];
   return [{
     key: 'failed', tone: 'bad', word: 'failed', what: <><strong>{plural(total, 'VM')}</strong> {total === 1 ? 'has' : 'have'} ended by an error</>,
-    more: zones.slice(0, 3).map(({ zone, count }) => `${count} in ${zone}`), action: <Look to={href('vms', { q: 'status:failed' })} />,
+    more: zones.slice(0, 3).map(({ zone, count }) => <span class="whole">{count} in {zone}</span>), action: <Look to={href('vms', { q: 'status:failed' })} />,
   }];
 }
 

@@ -9,7 +9,7 @@ import { usePagedList, type Page } from '../components/paged-list';
 import { useQuery } from '../api/query';
 import { useFullPage } from '../app';
 import { CopyAs, quote } from '../components/copy';
-import { Empty, NoWorkers } from '../components/empty';
+import { Awaited, Empty, NoWorkers } from '../components/empty';
 import { Shape } from '../components/status';
 import { ColumnMenu, Table, type Column } from '../components/table';
 import { Since } from '../components/time';
@@ -154,7 +154,7 @@ export default function Vms() {
           onEnd={() => { void list.more(); }}
           onSeen={list.onSeen}
           href={({ id }) => href('vms', id)}
-          empty={rows === null ? null : isEmptyCluster ? <NoWorkers /> : q ? (
+          empty={rows === null ? (list.error.value ? <Empty title="The VMs cannot be read now">They are shown as soon as the server answers.</Empty> : <Awaited>Reading the VMs …</Awaited>) : isEmptyCluster ? <NoWorkers /> : q ? (
             <Empty title="No VM matches">
               <p>{plural(figures?.all.total ?? 0, 'VM')} {figures?.all.total === 1 ? 'is' : 'are'} known; none fits <code class="break">{q}</code>.</p>
               <p class="small">Words: <code>status:failed</code> <code>zone:us-west-1a</code> <code>worker:rack-7</code> <code>duplicate:yes</code>, or any part of an id or name.</p>

@@ -13,7 +13,7 @@ import { useQuery } from '../api/query';
 import { useFullPage } from '../app';
 import { CopyAs, quote, type Request } from '../components/copy';
 import { activateWithUndo, DrainDialog } from '../components/drain';
-import { Empty, NoWorkers } from '../components/empty';
+import { Awaited, Empty, NoWorkers } from '../components/empty';
 import { Glow } from '../components/glow';
 import { Meter } from '../components/meter';
 import { Shape, WorkerStatusChip } from '../components/status';
@@ -219,7 +219,7 @@ export default function Workers() {
         onSeen={onSeen}
         href={(id) => href('workers', id)}
         selected={mayOperate.value ? selected : undefined}
-        empty={ids === null ? (list.error.value ? <Empty title="The workers cannot be read now">They are shown as soon as the server answers.</Empty> : null) : isEmptyCluster ? <NoWorkers /> : (
+        empty={ids === null ? (list.error.value ? <Empty title="The workers cannot be read now">They are shown as soon as the server answers.</Empty> : <Awaited>Reading the workers …</Awaited>) : isEmptyCluster ? <NoWorkers /> : (
           <Empty title="No worker matches">
             <p>{plural(all?.total ?? 0, 'worker')} {all?.total === 1 ? 'is' : 'are'} registered; none fits <code>{q}</code>.</p>
             <button type="button" class="button" onClick={() => setQuery({ q: null })}>Show all</button>
