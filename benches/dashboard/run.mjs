@@ -7,6 +7,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 
 process.env.AETHERIUM_TEST_BINARY ??= 'target/release/aetherium';
@@ -33,6 +34,9 @@ const TASK_MS = 50;
 /** What is used of the heap once garbage is collected, in MB, and by how much that may grow while updates come in. */
 const HEAP_MB = 150;
 const GROWTH_MB = 5;
+
+/** How long after the first page the scripts of all others are there, in milliseconds. */
+const LOADED_MS = 5_000;
 
 /** How long each page is watched while updates come in, in milliseconds. */
 const WATCHED_MS = 10_000;
@@ -98,7 +102,7 @@ function beating(fleet, rate) {
       await fleet.beat(ids, { withVms: (sent / BATCH) % 10 === 0, round: round + 1 });
       sent += ids.length;
       const ahead = (sent / rate) * 1_000 - (Date.now() - begun);
-      if (ahead > 0) await new Promise((resolve) => { setTimeout(resolve, ahead); });
+      if (ahead > 0) await pause(ahead);
     }
   })();
   return async () => {
@@ -125,18 +129,18 @@ try {
   const ROW = 'main [role=row][data-id]';
   for (const [address, seen] of [['/workers', ROW], ['/workers?sort=-cpu', ROW], ['/vms', ROW], ['/vms?sort=name', ROW], ['/fleet', 'main canvas'], ['/vms?view=map', '.map-canvas canvas'], ['/events', ROW]]) {
     const visit = await visitOf('/health');
-    // Scripts of other pages are here already, as they are a moment after the first page.
-    await visit.page.waitForNetworkIdle({ idleTime: 3_000 });
+    // Scripts of other pages are there already, as they are a moment after the first page.
+    await pause(LOADED_MS);
     let first;
     const tasks = await tasksDuring(visit.page, async () => {
       const begun = performance.now();
       await open(visit.page, address);
       await visit.page.waitForSelector(seen);
       first = performance.now() - begun;
-      await visit.page.waitForNetworkIdle({ idleTime: 500 });
+      await pause(WATCHED_MS);
     });
     line(`${address}: first rows`, first, 'ms', FIRST_ROWS_MS);
-    line(`${address}: longest task until all is read`, tasks[0] ?? 0, 'ms', TASK_MS);
+    line(`${address}: longest task in the ten seconds after it`, tasks[0] ?? 0, 'ms', TASK_MS);
     await visit.page.browserContext().close();
   }
 
@@ -145,7 +149,7 @@ try {
     const tasks = await tasksDuring(visit.page, async () => {
       await visit.page.focus('#search');
       await visit.page.keyboard.type('zone:us-west-1a 7', { delay: 150 });
-      await visit.page.waitForNetworkIdle({ idleTime: 500 });
+      await pause(2_000);
     });
     line(`${address}: longest task while a search is typed`, tasks[0] ?? 0, 'ms', TASK_MS);
     await visit.page.browserContext().close();
@@ -154,7 +158,7 @@ try {
   for (const address of ['/', '/fleet', '/workers', '/vms', '/vms?view=map', '/events']) {
     const visit = await visitOf(address);
     const stop = beating(fleet, RATE);
-    const tasks = await tasksDuring(visit.page, () => new Promise((resolve) => { setTimeout(resolve, WATCHED_MS); }));
+    const tasks = await tasksDuring(visit.page, () => pause(WATCHED_MS));
     const rate = await stop();
     const busy = tasks.reduce((sum, task) => sum + task, 0) / WATCHED_MS;
     line(`${address}: longest task under ${rate.toFixed(0)} updates a second`, tasks[0] ?? 0, 'ms', TASK_MS);
@@ -168,7 +172,7 @@ try {
     const heaps = [];
     for (let minute = 0; minute <= MINUTES; minute += 1) {
       // The first minute fills what has bounds.
-      await new Promise((resolve) => { setTimeout(resolve, 60_000); });
+      await pause(60_000);
       heaps.push(await heapOf(visit.page));
     }
     const rate = await stop();

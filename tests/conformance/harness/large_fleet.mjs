@@ -4,11 +4,13 @@ import assert from 'node:assert/strict';
 
 const ZONES = ['eu-central-1a', 'us-east-1a', 'us-west-1a', 'us-west-1b'];
 
-/** Requests under way at once. */
-const AT_ONCE = 32;
+/** Registrations under way at once, and bodies of heartbeats. */
+const REGISTRATIONS = 32;
+const BODIES = 4;
 
-/** Heartbeats of one body. */
+/** Heartbeats of one body, and VMs in all of them: what a server on a busy machine answers well within its time. */
 const BATCH = 200;
+const VMS_OF_BODY = 1_000;
 
 export class LargeFleet {
   #url;
@@ -22,7 +24,7 @@ export class LargeFleet {
     fleet.#url = url;
     fleet.#vms = vms;
     fleet.ids = Array.from({ length: workers }, (_, index) => `worker-${String(index + 1).padStart(5, '0')}`);
-    await inParallel(fleet.ids, (id, index) => fleet.#call('PUT', `/workers/${id}`, {
+    await inParallel(REGISTRATIONS, fleet.ids, (id, index) => fleet.#call('PUT', `/workers/${id}`, {
       hostname: `${id}.example.com`,
       address: `192.0.2.${index % 250}:8081`,
       zone: ZONES[index % ZONES.length],
@@ -40,8 +42,9 @@ export class LargeFleet {
 
   /** Signs of life of these workers. With VMs, they say what they run, and `round` moves what one VM of each does. */
   async beat(ids, { withVms = false, round = 0 } = {}) {
-    const batches = Array.from({ length: Math.ceil(ids.length / BATCH) }, (_, index) => ids.slice(index * BATCH, (index + 1) * BATCH));
-    await inParallel(batches, async (batch) => {
+    const size = withVms ? Math.max(1, Math.min(BATCH, Math.floor(VMS_OF_BODY / Math.max(1, this.#vms)))) : BATCH;
+    const batches = Array.from({ length: Math.ceil(ids.length / size) }, (_, index) => ids.slice(index * size, (index + 1) * size));
+    await inParallel(BODIES, batches, async (batch) => {
       const heartbeats = batch.map((id) => ({ worker_id: id, incarnation: 1, ...(withVms && { vms: this.#vmsOf(id, round) }) }));
       const { results } = await this.#call('POST', '/heartbeats', { heartbeats });
       assert(results.every(({ status }) => status === 200), JSON.stringify(results.find(({ status }) => status !== 200)));
@@ -66,9 +69,9 @@ export class LargeFleet {
   }
 }
 
-async function inParallel(items, act) {
+async function inParallel(atOnce, items, act) {
   let next = 0;
-  await Promise.all(Array.from({ length: AT_ONCE }, async () => {
+  await Promise.all(Array.from({ length: atOnce }, async () => {
     while (next < items.length) {
       const index = next;
       next += 1;
