@@ -49,7 +49,7 @@ const results = [];
 function line(what, value, unit, most) {
   const isMet = value <= most;
   results.push(isMet);
-  console.log(`${isMet ? ' ' : '!'} ${what.padEnd(56)} ${value.toFixed(value < 10 ? 1 : 0).padStart(7)} ${unit.padEnd(3)} at most ${most}`);
+  console.log(`${isMet ? ' ' : '!'} ${what.padEnd(62)} ${value.toFixed(value < 10 ? 1 : 0).padStart(7)} ${unit.padEnd(3)} at most ${most}`);
 }
 
 /** Runs something in a page, and gives the tasks of its main thread meanwhile, in milliseconds of a processor, the longest first. */
@@ -162,7 +162,7 @@ try {
     const rate = await stop();
     const busy = tasks.reduce((sum, task) => sum + task, 0) / WATCHED_MS;
     line(`${address}: longest task under ${rate.toFixed(0)} updates a second`, tasks[0] ?? 0, 'ms', TASK_MS);
-    console.log(`  ${''.padEnd(56)} ${(busy * 100).toFixed(0).padStart(7)} %   of a processor`);
+    console.log(`  ${''.padEnd(62)} ${(busy * 100).toFixed(0).padStart(7)} %   of a processor`);
     await visit.page.browserContext().close();
   }
 

@@ -139,7 +139,7 @@ export default function Vms() {
           <CopyAs request={requestOf(search.filter, orderBy)} />
         </div>
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
-        {list.error.value && <p class="bad" role="status">{list.error.value} What is shown may be old.</p>}
+        {list.error.value && <p class="bad" role="status">{list.error.value}{rows !== null && ' What is shown may be old.'}</p>}
       </header>
       {!isEmptyCluster && <Facets q={q} figures={figures} />}
       {isMap ? <VmTreemap filter={search.filter} empty={isEmptyCluster ? <NoWorkers /> : undefined} /> : (

@@ -204,7 +204,7 @@ export default function Workers() {
           <CopyAs request={listRequest(search.filter, sort, orderBy)} />
         </div>
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
-        {list.error.value && <p class="bad" role="status">{list.error.value} What is shown may be old.</p>}
+        {list.error.value && <p class="bad" role="status">{list.error.value}{ids !== null && ' What is shown may be old.'}</p>}
       </header>
       {!isEmptyCluster && <Facets q={q} statuses={counts.data.value?.byStatus ?? all} matching={(counts.data.value?.byZone ?? all)?.zones} zones={all?.zones ?? []} />}
       <Table
