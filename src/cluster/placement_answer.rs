@@ -256,7 +256,8 @@ impl RefusalDetail {
         let amounts = amounts(reason, &bin.free, size).map(|(needed, free)| (needed, free, needed - free));
         let short = |what: &str| {
             let (needed, free, missing) = amounts.unwrap_or_default();
-            format!("needs {needed} {what}, of which {free} are free: {missing} are missing")
+            let be = |amount| if amount == 1 { "is" } else { "are" };
+            format!("needs {needed} {what}, of which {free} {} free: {missing} {} missing", be(free), be(missing))
         };
         let message = match reason {
             RefusalReason::Excluded => "the request leaves it or its zone out".to_owned(),

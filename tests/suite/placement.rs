@@ -59,7 +59,7 @@ on_both_databases! {
         assert_eq!(placement["total_refusals"], 4);
         assert_eq!(placement["refusals"][0], json!({"worker_id": "b1", "zone": "b", "reasons": [{
             "reason": "cpu_cores", "needed": 5, "free": 4, "missing": 1,
-            "message": "needs 5 CPU cores, of which 4 are free: 1 are missing",
+            "message": "needs 5 CPU cores, of which 4 are free: 1 is missing",
         }]}), "what more room would mend is the nearest miss");
         assert_eq!(placement["refusals_by_reason"], json!([
             {"reason": "cpu_cores", "workers": 2}, {"reason": "offline", "workers": 1},

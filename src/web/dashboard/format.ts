@@ -20,11 +20,12 @@ export function share(part: number, of: number): number {
   return of > 0 ? (part / of) * 100 : 0;
 }
 
-/** An amount of memory in MiB: `512 MiB`, `64 GiB`, `1.5 TiB`. */
+/** An amount of memory in MiB: `512 MiB`, `64 GiB`, `1.5 TiB`, `1.2 PiB`. */
 export function memory(mebibytes: number): string {
   if (mebibytes < 1024) return `${whole.format(mebibytes)} MiB`;
   if (mebibytes < 1024 ** 2) return `${one.format(mebibytes / 1024)} GiB`;
-  return `${one.format(mebibytes / 1024 ** 2)} TiB`;
+  if (mebibytes < 1024 ** 3) return `${one.format(mebibytes / 1024 ** 2)} TiB`;
+  return `${one.format(mebibytes / 1024 ** 3)} PiB`;
 }
 
 /** `1 VM`, `12 VMs` */

@@ -21,7 +21,7 @@
 //      (`session.ts`); disable them while `!isConnected.value` with a title that says why.
 // 5. Everything that the page shows is in its address: `parameter('q')`, `setQuery({ q })`, `href('workers', { q })`
 //    (`router.ts`). Links are plain `<a href={href(…)}>`.
-// 6. Parts: `Card`, `Status`/`WorkerStatusChip`, `Table`/`ColumnMenu`, `Time`/`Since`/`Clock`, `Dialog`/`Confirm`,
+// 6. Parts: `Card`, `Status`/`WorkerStatusChip`, `Table`/`ColumnMenu` with `usePagedList` (rows that the server pages), `Time`/`Since`/`Clock`, `Dialog`/`Confirm`,
 //    `toast`, `Empty`/`Code`, `CopyButton`/`CopyAs`/`Menu`, `Sparkline`, `Meter`, `Glow`, `EventLine` and `useLastEvents`,
 //    `CurvesCard` for what `useHistory` (`api/history.ts`) gives, `DrainDialog`/`activateWithUndo`, `useKeys`; numbers by `format.ts`, ids of elements by `useElementId`.
 //    A page whose table fills the screen calls `useFullPage()` and gives the table the class `fill`.

@@ -128,10 +128,14 @@ export function layout(items: readonly Item[], measure: Measure, width: number, 
     { items },
     (node) => ((node.item?.items ?? node.items) as readonly Item[] | undefined)?.map((item) => ({ item })),
   ).sum(({ item }) => (item && !item.items ? item[measure] : 0));
+  // Where rectangles are small, what is between them must not be more than they are.
+  const count = items.reduce((sum, { items }) => sum + (items?.length ?? 1), 0);
+  const side = Math.sqrt((width * height) / Math.max(1, count));
+  const gap = side < 5 ? 0.25 : side < 9 ? 0.5 : side < 14 ? 1 : 1.5;
   const drawn = treemap<{ item?: Item; items?: readonly Item[] }>()
     .tile(treemapSquarify.ratio(1.3))
     .size([width, height])
-    .paddingInner((node) => (node.depth === 0 && items.some(({ items }) => items) ? 6 : node.children && node.children.length > 2_000 ? 0.5 : 1.5))
+    .paddingInner((node) => (node.depth === 0 && items.some(({ items }) => items) ? 6 : gap))
     .paddingTop((node) => (node.data.item?.items && node.depth === 1 ? NAME_HEIGHT : 0))
     .round(false)(tree);
   return drawn.descendants()

@@ -2,7 +2,7 @@
 
 import { signal } from '@preact/signals';
 import { isIn } from '../session';
-import { resyncs } from './events';
+import { onEvents, resyncs } from './events';
 import { follow } from './live';
 import { fragment, operation, type FragmentType } from './operation';
 import { Store } from './store';
@@ -58,6 +58,9 @@ export function followWorkers(ids: readonly string[], onHeartbeat?: (worker: Wor
     onHeartbeat?.(worker);
   });
 }
+
+// A cluster in which workers come and go has a new id for each: those that are gone for ever are forgotten.
+onEvents((events) => { for (const { kind, workerId } of events) if (kind === 'WORKER_PURGED' && workerId) workers.remove(workerId); });
 
 // After a backup was restored, revisions are counted from further back: what is known would win for ever.
 resyncs.subscribe((count) => { if (count > 1) workers.clear(); });

@@ -1,6 +1,6 @@
 // The change log as the page follows it: every event once, in order, across connections.
 
-import { signal } from '@preact/signals';
+import { batch, signal } from '@preact/signals';
 import { isIn } from '../session';
 import { follow } from './live';
 import { fragment, operation, type FragmentType } from './operation';
@@ -19,10 +19,14 @@ const ClusterEvents = operation(`subscription ClusterEvents($after: Cursor) {
 let last: string | null = null;
 const listeners = new Set<(events: readonly ClusterEvent[]) => void>();
 let waiting: ClusterEvent[] = [];
+/** Whether the next frame delivers what has been received. */
+let isDue = false;
 /** How often everything had to be read anew: the log did not reach back, or the page has only begun to follow it. */
 export const resyncs = signal(0);
-/** The revision that the page knows of. */
+/** The revision that the page knows of, at most one frame of the screen old. */
 export const revision = signal(0);
+/** The revision of the last event that was received. */
+let lastRevision = 0;
 
 /** Calls back with the events of each frame of the screen, in order. `SYNCED` and `RESYNC` are not among them. */
 export function onEvents(listener: (events: readonly ClusterEvent[]) => void): () => void {
@@ -33,18 +37,23 @@ export function onEvents(listener: (events: readonly ClusterEvent[]) => void): (
 function receive(event: ClusterEvent): void {
   const isFirst = last === null;
   last = event.cursor;
-  revision.value = Math.max(event.kind === 'RESYNC' ? 0 : revision.peek(), event.revision);
+  lastRevision = Math.max(event.kind === 'RESYNC' ? 0 : lastRevision, event.revision);
   if (event.kind === 'RESYNC' || isFirst) resyncs.value += 1;
-  if (event.kind === 'SYNCED' || event.kind === 'RESYNC') return;
   // A hidden tab draws no frames, and hears of events all the same.
-  if (waiting.length === 0) document.hidden ? setTimeout(deliver, 100) : requestAnimationFrame(deliver);
-  waiting.push(event);
+  if (!isDue) document.hidden ? setTimeout(deliver, 100) : requestAnimationFrame(deliver);
+  isDue = true;
+  if (event.kind !== 'SYNCED' && event.kind !== 'RESYNC') waiting.push(event);
 }
 
+/** A thousand events of one frame are one change of what is shown. */
 function deliver(): void {
   const events = waiting;
   waiting = [];
-  for (const listener of listeners) listener(events);
+  isDue = false;
+  batch(() => {
+    revision.value = lastRevision;
+    if (events.length > 0) for (const listener of listeners) listener(events);
+  });
 }
 
 let stop: (() => void) | null = null;

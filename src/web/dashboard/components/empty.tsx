@@ -6,6 +6,11 @@ import { href } from '../router';
 import { mayAdminister, session } from '../session';
 import { Code } from './copy';
 
+/** Stands where an answer will; it is not seen if the answer comes at once. */
+export function Awaited({ children }: { children: ComponentChildren }) {
+  return <div class="empty awaited"><p>{children}</p></div>;
+}
+
 export function Empty({ title, children }: { title: string; children?: ComponentChildren }) {
   return <div class="empty"><h2>{title}</h2>{children}</div>;
 }

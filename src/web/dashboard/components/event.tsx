@@ -41,8 +41,8 @@ function escaped(text: string): string {
 /** Who caused it and why, in a few words. */
 export function EventSource({ event: { actor, actorName, reason, zone } }: { event: ClusterEvent }) {
   const who = actorOf(actorName, actor);
-  const parts = [who && `by ${who}`, reason && `“${reason}”`, zone].filter(Boolean);
-  return <>{parts.join(' · ')}</>;
+  const parts = [who && `by ${who}`, reason && `“${reason}”`].filter(Boolean).join(' · ');
+  return <>{parts}{parts && zone && ' · '}{zone && <span class="whole">{zone}</span>}</>;
 }
 
 export function EventLine({ event, dated, without }: { event: ClusterEvent; dated?: boolean; without?: string }) {

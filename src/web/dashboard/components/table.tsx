@@ -195,6 +195,7 @@ export function Table<Row>(props: TableProps<Row>) {
             <input
               type="checkbox"
               aria-label={`Select all ${rows.length} that are loaded`}
+              disabled={rows.length === 0}
               checked={isAllSelected}
               onChange={() => { selected.value = isAllSelected ? new Set() : new Set(rows.map(id)); }}
             />
@@ -310,7 +311,7 @@ export function ColumnMenu<Row>({ columns }: { columns: readonly Column<Row>[] }
   for (const { key } of shownColumns(columns, place.value.query.get('cols') ?? '')) shown.add(key);
   const usual = columns.filter(({ optional }) => !optional).map(({ key }) => key).join(',');
   return (
-    <Menu label={<>Columns <span aria-hidden="true">▾</span></>}>
+    <Menu class="column-menu" label={<>Columns <span aria-hidden="true">▾</span></>}>
       {columns.filter(({ lead }) => !lead).map(({ key, title }) => (
         <label key={key}>
           <input

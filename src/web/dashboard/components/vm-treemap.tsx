@@ -48,6 +48,8 @@ const VmsOfWorker = operation(`query VmsOfWorker($id: ID!, $after: String, $filt
 
 /** The shortest time between two readings of what is shown, in milliseconds. */
 const READ_PERIOD_MS = 5_000;
+/** While a map of many pages is read, the shortest time from one drawing of it to the next, in milliseconds. */
+const DRAW_PERIOD_MS = 400;
 /** How often a page is asked for that the server is too busy for. */
 const ATTEMPTS = 6;
 /** VMs of one worker that are drawn at most. */
@@ -91,16 +93,20 @@ function useReading(scope: Scope, filter: VmFilter) {
     const begun = now.readAt = Date.now();
     now.isReading = true;
     now.isStale = false;
-    // What is there stays until the next is whole; the first time, each page is shown as it comes.
+    // What is there stays until the next is whole; the first time, it is shown as it grows. Each drawing is one of the
+    // whole map, so that one for each page would be most of the work.
     const isFirst = reading.peek()?.key !== key;
-    const show = (next: Reading): void => {
-      if (abort.signal.aborted || (!isFirst && next.progress < 1)) return;
-      reading.value = next;
-      if (next.progress >= 1) document.documentElement.dataset['ready'] = '';
+    let shownAt = -Infinity;
+    const show = (progress: number, content: () => Pick<Reading, 'workers' | 'vms'>): void => {
+      if (abort.signal.aborted) return;
+      if (progress < 1 && (!isFirst || performance.now() - shownAt < DRAW_PERIOD_MS)) return;
+      shownAt = performance.now();
+      reading.value = { key, progress, ...content() };
+      if (progress >= 1) document.documentElement.dataset['ready'] = '';
     };
     try {
-      if (scope.level === 'worker') await readVms(scope.id, filter, key, show, abort.signal);
-      else await readSums(filter, key, show, abort.signal);
+      if (scope.level === 'worker') await readVms(scope.id, filter, show, abort.signal);
+      else await readSums(filter, show, abort.signal);
       error.value = '';
     } catch (reason) {
       if (abort.signal.aborted) return;
@@ -152,7 +158,10 @@ async function askPatiently<Result, Variables>(operation: Operation<Result, Vari
   }
 }
 
-async function readSums(filter: VmFilter, key: string, show: (reading: Reading) => void, signal: AbortSignal): Promise<void> {
+/** Shows what is read so far: a share of it, whole at 1, and how it is made if it is to be drawn. */
+type Show = (progress: number, content: () => Pick<Reading, 'workers' | 'vms'>) => void;
+
+async function readSums(filter: VmFilter, show: Show, signal: AbortSignal): Promise<void> {
   const workers = new Map<string, WorkerSums>();
   let after: string | null = null;
   let read = 0;
@@ -171,19 +180,19 @@ async function readSums(filter: VmFilter, key: string, show: (reading: Reading) 
     }
     after = info.endCursor;
     const isWhole = !info.hasNextPage || after === null;
-    show({ key, workers: new Map(workers), vms: null, progress: isWhole ? 1 : Math.min(0.99, read / Math.max(1, all)) });
+    show(isWhole ? 1 : Math.min(0.99, read / Math.max(1, all)), () => ({ workers: new Map(workers), vms: null }));
     if (isWhole || signal.aborted) return;
   }
 }
 
-async function readVms(id: string, filter: VmFilter, key: string, show: (reading: Reading) => void, signal: AbortSignal): Promise<void> {
+async function readVms(id: string, filter: VmFilter, show: Show, signal: AbortSignal): Promise<void> {
   const { zones: _zones, hasZone: _hasZone, workerIds: _workers, ...rest } = filter;
   const items: Item[] = [];
   let after: string | null = null;
   for (;;) {
     const answer: ResultOf<typeof VmsOfWorker> = await askPatiently(VmsOfWorker, { id, after, filter: rest }, signal);
     const { worker } = answer;
-    if (!worker) return show({ key, workers: new Map(), vms: { items: [], zone: null, isGone: true, free: [], unsized: 0 }, progress: 1 });
+    if (!worker) return show(1, () => ({ workers: new Map(), vms: { items: [], zone: null, isGone: true, free: [], unsized: 0 } }));
     const page = worker.vmsConnection;
     for (const { id, name, status, vcpus, memoryMb } of page.nodes) {
       items.push({
@@ -196,8 +205,10 @@ async function readVms(id: string, filter: VmFilter, key: string, show: (reading
     const free: Item[] = isOnlyAboutPlace(filter)
       ? [{ kind: 'free', id: '', name: 'free', vcpu: worker.freeCpuCores, mem: worker.freeMemoryMb, vms: worker.freeVmSlots, share: null, state: 'free' }]
       : [];
-    const vms = { items: [...items], zone: worker.zone, isGone: false, free, unsized: items.filter(({ vcpu, mem }) => vcpu === 0 || mem === 0).length };
-    show({ key, workers: new Map(), vms, progress: isWhole ? 1 : items.length / Math.max(1, page.totalCount) });
+    show(isWhole ? 1 : Math.min(0.99, items.length / Math.max(1, page.totalCount)), () => ({
+      workers: new Map(),
+      vms: { items: [...items], zone: worker.zone, isGone: false, free, unsized: items.filter(({ vcpu, mem }) => vcpu === 0 || mem === 0).length },
+    }));
     if (isWhole || signal.aborted) return;
   }
 }
@@ -245,7 +256,7 @@ export function VmTreemap({ filter, empty }: { filter: VmFilter; empty?: Compone
           {scope.level === 'worker' && <><span aria-hidden="true">›</span><span aria-current="location">{scope.id}</span><a class="small" href={href('workers', scope.id)}>its page</a></>}
         </nav>
         <span class="small muted" role="status">
-          {shown && shown.progress < 1 ? `reading, ${percent(shown.progress * 100)}` : shown ? amount(sums, measure) : ''}
+          {shown && shown.progress < 1 ? `reading, ${percent(shown.progress * 100)}` : shown ? amount(sums, measure) : 'reading …'}
         </span>
         <div class="segments" role="group" aria-label="Size by">
           {(Object.keys(MEASURES) as Measure[]).map((one) => (
@@ -446,10 +457,13 @@ function draw(context: CanvasRenderingContext2D, rects: readonly Rect[], isDark:
     const index = item.kind === 'vm' ? (item.state === 'draining' ? 0 : 2) : hasShares ? step(item.share) : 2;
     const isHatched = item.state === 'silent' || item.state === 'failed';
     context.fillStyle = isHatched && hatching ? hatching : ramp[index]!;
-    const radius = Math.min(3, width / 4, height / 4);
-    context.beginPath();
-    context.roundRect(x, y, width, height, radius);
-    context.fill();
+    // Of ten thousand rectangles, round corners would be most of what a frame has to do, and none of what is seen.
+    if (width < 14 || height < 14) context.fillRect(x, y, width, height);
+    else {
+      context.beginPath();
+      context.roundRect(x, y, width, height, Math.min(3, width / 4, height / 4));
+      context.fill();
+    }
     if (item.kind === 'worker' && item.state === 'draining' && width > 3 && height > 3) {
       context.strokeStyle = warn;
       context.lineWidth = Math.min(2, width / 4);

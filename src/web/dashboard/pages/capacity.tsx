@@ -269,7 +269,7 @@ function Zones({ answer, question, isCurrent, hasZoneless }: { answer: Answer | 
   if (rows.length === 0) return null;
   return (
     <Card title="By zone" flush>
-      <div class="scroll-x" tabIndex={0} role="region" aria-label="By zone">
+      <div class="scroll-x" tabIndex={0} role="region" aria-label="Table by zone">
         <table class={`plain-table${isCurrent ? '' : ' waits'}`}>
           <thead>
             <tr><th>Zone</th><th class="right">VMs that fit</th><th aria-hidden="true" class="bar-cell" /><th class="right screen-only">on workers</th><th class="right wide-only">Cores free</th><th class="right wide-only">Memory free</th><th class="right wide-only">Slots free</th><th class="right screen-only">VMs there</th><th><span class="visually-hidden">What if it is lost</span></th></tr>
@@ -347,7 +347,7 @@ function Placement({ question }: { question: Question }) {
       {answer.error.value && <p class="bad" role="alert">{answer.error.value.message}</p>}
       {placement && (
         <div class={`placement${answer.isCurrent.value ? '' : ' waits'}`}>
-          <section aria-label="Where they would go">
+          <section aria-label="Workers that would take them">
             <p class="answer">
               {placement.fits
                 ? <Status tone="good">{placement.count === 1 ? 'It fits' : `All ${count(placement.count)} fit`}</Status>

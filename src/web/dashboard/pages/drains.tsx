@@ -17,7 +17,7 @@ import { Status } from '../components/status';
 import { Table, type Column } from '../components/table';
 import { Since, Time } from '../components/time';
 import { toastError } from '../components/toast';
-import { count, plural } from '../format';
+import { actor, count, plural } from '../format';
 import { href, place, setQuery } from '../router';
 import { isIn, mayOperate } from '../session';
 import { clock, exact, exactLength, length, now, serverNow } from '../time';
@@ -224,7 +224,7 @@ function DrainCard({ drain, stage, watch }: { drain: Drain; stage: Stage; watch:
   const isOverdue = drain.state === 'OVERDUE';
   const remaining = drain.remainingVms ?? 0;
   const initial = initialOf(drain);
-  const who = drain.startedByName ?? drain.startedBy;
+  const who = actor(drain.startedByName, drain.startedBy);
   const away = isConnected.value ? undefined : 'Not while the server cannot be reached';
   const activate = async (): Promise<void> => {
     isBusy.value = true;
@@ -336,7 +336,7 @@ const columns: readonly Column<Drain>[] = [
     return startedAt && until ? exactLength(Date.parse(until) - Date.parse(startedAt)) : '–';
   } },
   { key: 'vms', title: 'VMs then', width: '72px', right: true, cell: ({ initialVms }) => (initialVms === null ? '–' : count(initialVms)) },
-  { key: 'began', title: 'Began by', width: 'minmax(80px, 140px)', cell: ({ startedBy, startedByName }) => startedByName ?? startedBy ?? '–' },
+  { key: 'began', title: 'Began by', width: 'minmax(80px, 140px)', cell: ({ startedBy, startedByName }) => actor(startedByName, startedBy) || '–' },
   { key: 'by', title: 'Ended by', width: 'minmax(80px, 140px)', cell: ({ endedBy, endedByName }) => endedByName ?? endedBy ?? '–' },
   { key: 'note', title: 'Note', width: 'minmax(140px, 2fr)', phone: 'second', cell: ({ reason, endReason, overdueAt }) => (
     <span class="muted">

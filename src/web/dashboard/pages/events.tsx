@@ -161,7 +161,7 @@ const columns: readonly Column<LogEvent>[] = [
     const tone = toneOf(event);
     return <span class={`status bare ${tone === 'quiet' ? 'none' : tone}`}>{tone !== 'quiet' && <Shape tone={tone} />}{kindName(event.kind)}</span>;
   } },
-  { key: 'what', title: 'What happened', width: 'minmax(220px, 5fr)', lead: true, phone: 'lead', cell: (event) => (
+  { key: 'what', title: 'What happened', width: 'minmax(320px, 5fr)', lead: true, phone: 'lead', cell: (event) => (
     <span class={`event-message ${eventTone(event)}`}>{event.message}{event.vmName && event.vmName !== event.vmId && !event.message.includes(event.vmName) && <span class="faint"> ({event.vmName})</span>}{event.reason && !event.message.includes(event.reason) && <span class="muted"> · “{event.reason}”</span>}</span>
   ) },
   { key: 'worker', title: 'Worker', width: 'minmax(80px, 140px)', optional: true, cell: ({ workerId }) => workerId ?? '' },

@@ -167,7 +167,7 @@ export default function Fleet() {
           ? `Reading ${count(loaded.value)} of ${count(total.value!)} workers …`
           : details(sums)}</p>
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
-        {error.value && <p class="bad" role="status">{error.value} What is shown may be old.</p>}
+        {error.value && <p class="bad" role="status">{error.value}{loaded.value > 0 && ' What is shown may be old.'}</p>}
       </header>
       <div class="fleet-bar">
         <label class="row tight">
@@ -197,7 +197,9 @@ export default function Fleet() {
             </Empty>
           </Card>
         )
-        : <Cells map={map} group={group} by={by} current={current} q={q} />}
+        : error.value && loaded.value === 0
+          ? <Card><Empty title="The workers cannot be read now">They are shown as soon as the server answers.</Empty></Card>
+          : <Cells map={map} group={group} by={by} current={current} q={q} />}
       <Summary map={map} group={group} />
     </>
   );

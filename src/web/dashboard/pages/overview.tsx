@@ -202,7 +202,7 @@ function offlineNeeds({ offline }: AttentionResult): Need[] {
       <>for <Since at={worker.lastSeen} /></>,
       worker.vmCount > 0 ? `${plural(worker.vmCount, 'VM')} ${worker.vmCount === 1 ? 'was' : 'were'} running there` : 'no VM was there',
       worker.drain ? `a drain stands${worker.drain.reason ? `: “${worker.drain.reason}”` : ''}` : `last CPU ${percent(worker.cpuUsagePercent)} allocated`,
-      worker.zone,
+      worker.zone && <span class="whole">{worker.zone}</span>,
     ],
     action: <Look to={href('workers', worker.id)} />,
   }));
@@ -286,7 +286,7 @@ function vmNeeds({ failed: { total, zones } }: AttentionResult): Need[] {
   if (total === 0) return [];
   return [{
     key: 'failed', tone: 'bad', word: 'failed', what: <><strong>{plural(total, 'VM')}</strong> {total === 1 ? 'has' : 'have'} ended by an error</>,
-    more: zones.slice(0, 3).map(({ zone, count }) => `${count} in ${zone}`), action: <Look to={href('vms', { q: 'status:failed' })} />,
+    more: zones.slice(0, 3).map(({ zone, count }) => <span class="whole">{count} in {zone}</span>), action: <Look to={href('vms', { q: 'status:failed' })} />,
   }];
 }
 
@@ -378,7 +378,7 @@ function RoomCard({ room, isCurrent, size: label }: { room: ResultOf<typeof Room
       <dl class={`room${isCurrent ? '' : ' waits'}`}>
         <div><dd>{room ? count(room.vms) : '–'}</dd><dt>now</dt></div>
         <div><dd>{room ? count(room.vmsWithoutLargestWorker) : '–'}</dd><dt>without the largest worker{room?.largestWorkerId && <>, <a class="worker-link" href={href('workers', room.largestWorkerId)}>{room.largestWorkerId}</a></>}</dt></div>
-        <div><dd>{room ? count(room.vmsWithoutLargestZone) : '–'}</dd><dt>without {room?.largestZone || (room?.largestZone === '' ? 'workers in no zone' : 'the largest zone')}</dt></div>
+        <div><dd>{room ? count(room.vmsWithoutLargestZone) : '–'}</dd><dt>without <span class="whole">{room?.largestZone || (room?.largestZone === '' ? 'workers in no zone' : 'the largest zone')}</span></dt></div>
       </dl>
       {room && room.unsizedVms > 0 && <p class="tiny warn more">{plural(room.unsizedVms, 'VM')} of unknown size: there may be less room.</p>}
     </Card>

@@ -1,26 +1,24 @@
 // VMs: a table of any length, searched, sorted and paged by the server, and the same as a map by zone, worker and VM.
 
-import { useSignal } from '@preact/signals';
-import { useCallback, useEffect, useMemo, useRef } from 'preact/hooks';
+import { useMemo, useRef } from 'preact/hooks';
 import type { VmFilter, VmOrderField, VmStatus } from '../api/generated';
 import { ask } from '../api/http';
-import { onEvents, resyncs, type ClusterEvent } from '../api/events';
-import { reconnections } from '../api/live';
-import { operation, type ResultOf } from '../api/operation';
+import type { ClusterEvent } from '../api/events';
+import { operation, type ResultOf, type VariablesOf } from '../api/operation';
+import { usePagedList, type Page } from '../components/paged-list';
 import { useQuery } from '../api/query';
 import { useFullPage } from '../app';
 import { CopyAs, quote } from '../components/copy';
-import { Empty, NoWorkers } from '../components/empty';
+import { Awaited, Empty, NoWorkers } from '../components/empty';
 import { Shape } from '../components/status';
 import { ColumnMenu, Table, type Column } from '../components/table';
 import { Since } from '../components/time';
-import { toastError } from '../components/toast';
 import { VM_STATUS, VmStatusChip } from '../components/vm-status';
 import { VmTreemap } from '../components/vm-treemap';
 import { count, memory, plural } from '../format';
 import { href, place, setQuery } from '../router';
 import { has, toggle } from '../search';
-import { VM_STATUSES, vmSearch } from '../vm-search';
+import { VM_STATUSES, vmSearch, type VmSearch } from '../vm-search';
 
 const VmPage = operation(`query VmPage($first: Int, $after: String, $filter: VmFilter, $orderBy: VmOrder) {
   vmsConnection(first: $first, after: $after, filter: $filter, orderBy: $orderBy) {
@@ -30,20 +28,15 @@ const VmPage = operation(`query VmPage($first: Int, $after: String, $filter: VmF
   }
 }`);
 
-const VmCountsOf = operation(`query VmCountsOf($filter: VmFilter, $byStatus: VmFilter, $byZone: VmFilter) {
-  vmCounts(filter: $byStatus) { total created starting running stopping stopped failed }
+const VmCountsOf = operation(`query VmCountsOf($filter: VmFilter, $byStatus: VmFilter, $byZone: VmFilter, $isFiltered: Boolean!) {
+  byStatus: vmCounts(filter: $byStatus) @include(if: $isFiltered) { total created starting running stopping stopped failed }
   byZone: vmCounts(filter: $byZone) { zones { zone count } }
-  matching: vmsConnection(first: 1, filter: $filter) { totalCount }
-  all: vmCounts { total created starting running stopping zones { zone count } }
+  matching: vmsConnection(first: 1, filter: $filter) @include(if: $isFiltered) { totalCount }
+  all: vmCounts { total created starting running stopping stopped failed zones { zone count } }
   clusterStats { totalWorkers }
 }`);
 
 type Vm = ResultOf<typeof VmPage>['vmsConnection']['nodes'][number];
-
-/** Rows of the first page: what a screen shows, and some. */
-const FIRST_ROWS = 100;
-/** Rows that are read at once after it, the most that the server gives. */
-const MORE_ROWS = 500;
 
 const columns: readonly Column<Vm>[] = [
   { key: 'name', title: 'VM', width: 'minmax(130px, 1.4fr)', sort: 'name', lead: true, phone: 'lead', cell: ({ name }) => name },
@@ -86,111 +79,18 @@ function Unknown() {
 
 /** VMs that match, in the order of the server, as far as they are loaded. */
 function useVmList(filter: VmFilter, orderBy: Order | null, isShown: boolean) {
-  const key = JSON.stringify([filter, orderBy]);
-  const rows = useSignal<readonly Vm[] | null>(null);
-  const total = useSignal(0);
-  const answered = useSignal('');
-  const error = useSignal('');
-  const state = useRef({ cursor: null as string | null, hasMore: false, abort: null as AbortController | null, busy: false, took: 0, readAt: 0, isReading: false, isStale: false, timer: undefined as ReturnType<typeof setTimeout> | undefined, seen: [] as readonly string[] });
-  const latest = useRef({ key, filter, orderBy });
-  latest.current = { key, filter, orderBy };
-
-  const read = useCallback(async (isNew: boolean): Promise<void> => {
-    const now = state.current;
-    clearTimeout(now.timer);
-    now.timer = undefined;
-    now.abort?.abort();
-    const abort = now.abort = new AbortController();
-    const { key, filter, orderBy } = latest.current;
-    const before = isNew ? [] : rows.peek() ?? [];
-    const first = Math.min(MORE_ROWS, Math.max(FIRST_ROWS, before.length));
-    const begun = now.readAt = Date.now();
-    now.isReading = true;
-    now.isStale = false;
-    try {
-      const { vmsConnection: page } = await ask(VmPage, { first, filter, orderBy }, abort.signal);
-      if (abort.signal.aborted) return;
-      const front = new Set(page.nodes.map(({ id }) => id));
-      let tail = page.pageInfo.hasNextPage ? before.slice(first).filter(({ id }) => !front.has(id)) : [];
-      // Of what is further down, only what is seen is read anew.
-      const deep = new Set(tail.map(({ id }) => id));
-      const seen = now.seen.filter((id) => deep.has(id));
-      if (seen.length > 0) {
-        const { vmsConnection: news } = await ask(VmPage, { first: seen.length, filter: { ...filter, ids: seen } }, abort.signal);
-        if (abort.signal.aborted) return;
-        const byId = new Map(news.nodes.map((vm) => [vm.id, vm]));
-        const asked = new Set(seen);
-        tail = tail.flatMap((vm) => (asked.has(vm.id) ? byId.get(vm.id) ?? [] : vm));
-      }
-      now.took = Date.now() - begun;
-      if (tail.length === 0) {
-        now.cursor = page.pageInfo.endCursor;
-        now.hasMore = page.pageInfo.hasNextPage;
-      }
-      rows.value = kept(before, [...page.nodes, ...tail]);
-      total.value = page.totalCount;
-      answered.value = key;
-      error.value = '';
-      document.documentElement.dataset['ready'] = '';
-    } catch (reason) {
-      if (abort.signal.aborted) return;
-      error.value = (reason as Error).message;
-      now.isStale = true;
-    } finally {
-      if (now.abort === abort) {
-        now.isReading = false;
-        if (now.isStale) soon(3_000);
-      }
-    }
-  }, []);
-
-  const soon = useCallback((wait: number): void => {
-    const now = state.current;
-    if (now.timer !== undefined) return;
-    // What is being read comes to its end: on a cluster where much happens, it never would otherwise.
-    if (now.isReading) {
-      now.isStale = true;
-      return;
-    }
-    // A list that takes long is read less often, so that reading it is never all that the server does.
-    const due = now.readAt + Math.max(wait, now.took * 8);
-    now.timer = setTimeout(() => { void read(false); }, Math.max(50, due - Date.now()));
-  }, []);
-
-  const more = useCallback(async (): Promise<void> => {
-    const now = state.current;
-    if (now.busy || !now.hasMore || now.cursor === null) return;
-    now.busy = true;
-    const { key, filter, orderBy } = latest.current;
-    try {
-      const { vmsConnection: page } = await ask(VmPage, { first: MORE_ROWS, after: now.cursor, filter, orderBy });
-      if (key !== latest.current.key) return;
-      const known = new Set(rows.peek()?.map(({ id }) => id));
-      rows.value = [...rows.peek() ?? [], ...page.nodes.filter(({ id }) => !known.has(id))];
-      now.cursor = page.pageInfo.endCursor;
-      now.hasMore = page.pageInfo.hasNextPage;
-    } catch (reason) {
-      toastError(reason);
-    } finally {
-      now.busy = false;
-    }
-  }, []);
-
-  useEffect(() => { if (isShown) void read(true); }, [key, isShown]);
-  useEffect(() => (isShown ? onEvents((events) => { if (events.some(isAboutVms)) soon(1_500); }) : undefined), [isShown]);
-  const anew = resyncs.value + reconnections.value;
-  useEffect(() => { if (anew > 0 && isShown) soon(0); }, [anew]);
-  useEffect(() => () => { clearTimeout(state.current.timer); state.current.abort?.abort(); }, []);
-  const onSeen = useCallback((ids: readonly string[]) => { state.current.seen = ids; }, []);
-  return { rows, total, answered, error, key, more, onSeen };
-}
-
-/** Rows that say the same stay the same objects, so that nothing is drawn for them. */
-function kept(before: readonly Vm[], after: readonly Vm[]): readonly Vm[] {
-  const known = new Map(before.map((vm) => [vm.id, vm]));
-  return after.map((vm) => {
-    const same = known.get(vm.id);
-    return same && same.revision === vm.revision && same.zone === vm.zone && same.duplicate === vm.duplicate ? same : vm;
+  const page = async (variables: VariablesOf<typeof VmPage>, signal?: AbortSignal): Promise<Page<Vm>> => {
+    const { vmsConnection: { nodes, totalCount, pageInfo } } = await ask(VmPage, variables, signal);
+    return { rows: nodes, totalCount, ...pageInfo };
+  };
+  return usePagedList<Vm>({
+    key: JSON.stringify([filter, orderBy]),
+    isShown,
+    id: ({ id }) => id,
+    readPage: (first, after, signal) => page({ first, after, filter, orderBy }, signal),
+    readRows: async (ids, signal) => (await page({ first: ids.length, filter: { ...filter, ids } }, signal)).rows,
+    isSame: (before, after) => before.revision === after.revision && before.zone === after.zone && before.duplicate === after.duplicate,
+    on: isAboutVms,
   });
 }
 
@@ -207,23 +107,29 @@ export default function Vms() {
   const sort = query.get('sort') ?? '';
   const orderBy = useMemo(() => orderOf(sort), [sort]);
   const list = useVmList(search.filter, orderBy, !isMap);
+  // Counting looks at each VM there is: the rows that somebody waits for are asked for first, and alone.
+  const counted = useRef<VmSearch | null>(null);
+  if (isMap || list.isCurrent || list.error.value) counted.current = search;
   const counts = useQuery(
     VmCountsOf,
-    { filter: search.filter, byStatus: search.withoutStatuses, byZone: withSlots(search.withoutZones) },
+    counted.current && {
+      filter: counted.current.filter, byStatus: counted.current.withoutStatuses, byZone: withSlots(counted.current.withoutZones),
+      isFiltered: Object.keys(counted.current.filter).length > 0,
+    },
     { on: isAboutVms, every: 20_000, atMostEvery: 2_000 },
   );
   const figures = counts.data.value;
   const holding = figures ? figures.all.created + figures.all.starting + figures.all.running + figures.all.stopping : undefined;
   const isEmptyCluster = figures?.clusterStats.totalWorkers === 0;
   const rows = list.rows.value;
-  const matching = figures?.matching.totalCount ?? list.total.value;
+  const matching = figures?.matching?.totalCount ?? list.total.value;
   const columnMenu = isMap ? null : <ColumnMenu columns={columns} />;
   return (
     <>
       <header class="page-head">
         <div class="row wrap">
           <h1 class="grow">
-            {holding === undefined ? 'VMs' : q ? `${count(matching)} of ${plural(figures!.all.total, 'VM')} match` : `${plural(holding, 'VM')} ${holding === 1 ? 'holds a slot' : 'hold a slot'}`}
+            {holding === undefined ? 'VMs' : q ? `${count(matching)} of ${plural(figures!.all.total, 'VM')} match` : holding === 0 ? 'No VM holds a slot' : `${plural(holding, 'VM')} ${holding === 1 ? 'holds a slot' : 'hold a slot'}`}
           </h1>
           <div class="segments" role="group" aria-label="View">
             <button type="button" aria-pressed={!isMap} onClick={() => setQuery({ view: null, at: null }, { keep: true })}>Table</button>
@@ -233,12 +139,12 @@ export default function Vms() {
           <CopyAs request={requestOf(search.filter, orderBy)} />
         </div>
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
-        {list.error.value && <p class="bad" role="status">{list.error.value} What is shown may be old.</p>}
+        {list.error.value && <p class="bad" role="status">{list.error.value}{rows !== null && ' What is shown may be old.'}</p>}
       </header>
       {!isEmptyCluster && <Facets q={q} figures={figures} />}
       {isMap ? <VmTreemap filter={search.filter} empty={isEmptyCluster ? <NoWorkers /> : undefined} /> : (
         <Table
-          class={`fill${list.answered.value === list.key ? '' : ' waits'}`}
+          class={`fill${list.isCurrent ? '' : ' waits'}`}
           label="VMs"
           columns={columns}
           rows={rows ?? []}
@@ -248,7 +154,7 @@ export default function Vms() {
           onEnd={() => { void list.more(); }}
           onSeen={list.onSeen}
           href={({ id }) => href('vms', id)}
-          empty={rows === null ? null : isEmptyCluster ? <NoWorkers /> : q ? (
+          empty={rows === null ? (list.error.value ? <Empty title="The VMs cannot be read now">They are shown as soon as the server answers.</Empty> : <Awaited>Reading the VMs …</Awaited>) : isEmptyCluster ? <NoWorkers /> : q ? (
             <Empty title="No VM matches">
               <p>{plural(figures?.all.total ?? 0, 'VM')} {figures?.all.total === 1 ? 'is' : 'are'} known; none fits <code class="break">{q}</code>.</p>
               <p class="small">Words: <code>status:failed</code> <code>zone:us-west-1a</code> <code>worker:rack-7</code> <code>duplicate:yes</code>, or any part of an id or name.</p>
@@ -298,7 +204,7 @@ type Figures = ResultOf<typeof VmCountsOf>;
 /** What the matches have, and a click that asks for it. */
 function Facets({ q, figures }: { q: string; figures: Figures | undefined }) {
   const set = (key: string, value: string): void => setQuery({ q: toggle(q, key, value) || null }, { keep: true });
-  const amountOf = (status: VmStatus): number | undefined => figures?.vmCounts[status.toLowerCase() as Lowercase<VmStatus>];
+  const amountOf = (status: VmStatus): number | undefined => (figures?.byStatus ?? figures?.all)?.[status.toLowerCase() as Lowercase<VmStatus>];
   const matching = new Map(figures?.byZone.zones.map(({ zone, count }) => [zone, count]));
   const zones = figures?.all.zones ?? [];
   return (

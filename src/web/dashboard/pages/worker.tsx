@@ -266,11 +266,11 @@ const BLOCKERS: Record<NonNullable<Detail['current']>['blockers'][number]['kind'
 const vmColumns: readonly Column<Vm>[] = [
   { key: 'name', title: 'VM', width: 'minmax(120px, 1.4fr)', lead: true, phone: 'lead', cell: ({ name, duplicate }) => <>{name}{duplicate && <span class="tag" title="Another worker reports it, too">twice</span>}</> },
   { key: 'status', title: 'Status', width: '104px', phone: 'side', cell: ({ status }) => <VmStatusChip bare status={status} /> },
-  { key: 'since', title: 'Since', width: '70px', right: true, phone: 'end', cell: ({ statusSince }) => <Since at={statusSince} /> },
-  { key: 'vcpus', title: 'vCPUs', width: '56px', right: true, cell: ({ vcpus }) => (vcpus > 0 ? vcpus : <span class="faint" title="Its worker does not know">?</span>) },
+  { key: 'since', title: 'Status for', width: '76px', right: true, phone: 'end', cell: ({ statusSince }) => <Since at={statusSince} /> },
+  { key: 'vcpus', title: 'vCPU', width: '56px', right: true, cell: ({ vcpus }) => (vcpus > 0 ? vcpus : <span class="faint" title="Its worker does not know">?</span>) },
   { key: 'memory', title: 'Memory', width: '80px', right: true, cell: ({ memoryMb }) => (memoryMb > 0 ? memory(memoryMb) : <span class="faint" title="Its worker does not know">?</span>) },
   { key: 'id', title: 'Id', width: 'minmax(100px, 1.2fr)', phone: 'second', cell: ({ id }) => <span class="mono faint" title={id}>{id}</span> },
-  { key: 'note', title: 'Note', width: 'minmax(60px, 1.2fr)', cell: ({ note }) => note && <span title={note}>“{note}”</span> },
+  { key: 'note', title: 'What its worker says', width: 'minmax(60px, 1.2fr)', cell: ({ note }) => note && <span title={note}>“{note}”</span> },
 ];
 
 function Vms({ detail: { id, vmsConnection: { nodes, totalCount } } }: { detail: Detail }) {
@@ -324,7 +324,7 @@ function CapacityCard({ worker, detail }: { worker: Worker; detail: Detail | nul
       <ul class="stack tight">
         {lines.map(([name, used, reserved, all, words]) => (
           <li key={name} class="gauge">
-            <p class="row"><span class="grow">{name}</span><span class="muted small">{words(used)} of {words(all)}</span><b>{percent(share(used, all))}</b></p>
+            <p class="row"><span class="grow">{name}</span><span class="muted small">{name === 'CPU' ? count(used) : words(used)} of {words(all)}</span><b>{percent(share(used, all))}</b></p>
             <div class="bar" aria-hidden="true"><i style={{ width: `${Math.min(100, share(used, all))}%` }} /><i class="hatched" style={{ width: `${Math.min(100, share(reserved, all))}%` }} /></div>
             {reserved > 0 && <p class="tiny warn">{words(reserved)} reserved</p>}
           </li>

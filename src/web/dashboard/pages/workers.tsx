@@ -5,20 +5,20 @@ import { useCallback, useEffect, useMemo, useRef } from 'preact/hooks';
 import type { WorkerFilter, WorkerOrderField } from '../api/generated';
 import { followWorkers, workers as store, WorkerFields, type Worker } from '../api/cluster';
 import { ask } from '../api/http';
-import { onEvents, resyncs, type ClusterEvent } from '../api/events';
-import { isConnected, reconnections } from '../api/live';
+import type { ClusterEvent } from '../api/events';
+import { isConnected } from '../api/live';
 import { operation } from '../api/operation';
+import { usePagedList } from '../components/paged-list';
 import { useQuery } from '../api/query';
 import { useFullPage } from '../app';
 import { CopyAs, quote, type Request } from '../components/copy';
 import { activateWithUndo, DrainDialog } from '../components/drain';
-import { Empty, NoWorkers } from '../components/empty';
+import { Awaited, Empty, NoWorkers } from '../components/empty';
 import { Glow } from '../components/glow';
 import { Meter } from '../components/meter';
 import { Shape, WorkerStatusChip } from '../components/status';
 import { ColumnMenu, Table, type Column } from '../components/table';
 import { Since } from '../components/time';
-import { toastError } from '../components/toast';
 import { actor, count, memory, plural } from '../format';
 import { useKeys } from '../keyboard';
 import { href, place, setQuery } from '../router';
@@ -35,11 +35,11 @@ const WorkerPage = operation(`query WorkerPage($first: Int, $after: String, $fil
   }
 }`, WorkerFields);
 
-const WorkerCounts = operation(`query WorkerCounts($filter: WorkerFilter, $anyStatus: WorkerFilter, $anyZone: WorkerFilter) {
-  workerCounts(filter: $filter) { total }
-  byStatus: workerCounts(filter: $anyStatus) { active draining offline }
-  byZone: workerCounts(filter: $anyZone) { zones { zone count } }
-  all: workerCounts { total zones { zone count } }
+const WorkerCounts = operation(`query WorkerCounts($filter: WorkerFilter, $anyStatus: WorkerFilter, $anyZone: WorkerFilter, $isFiltered: Boolean!) {
+  matching: workerCounts(filter: $filter) @include(if: $isFiltered) { total }
+  byStatus: workerCounts(filter: $anyStatus) @include(if: $isFiltered) { active draining offline }
+  byZone: workerCounts(filter: $anyZone) @include(if: $isFiltered) { zones { zone count } }
+  all: workerCounts { total active draining offline zones { zone count } }
 }`);
 
 /** A facet counts what there would be with another choice of its own: what it asks for itself is left out. */
@@ -47,10 +47,6 @@ function without(filter: WorkerFilter, ...keys: (keyof WorkerFilter)[]): WorkerF
   return Object.fromEntries(Object.entries(filter).filter(([key]) => !keys.includes(key as keyof WorkerFilter)));
 }
 
-/** Rows of the first page: what a screen shows, and some. */
-const FIRST_ROWS = 100;
-/** Rows of each page after it, as many as the server answers at once. */
-const MORE_ROWS = 500;
 /** While somebody sorts by what heartbeats move, the order is read again this often. */
 const ORDER_PERIOD_MS = 10_000;
 
@@ -134,108 +130,26 @@ const columns: readonly Column<string>[] = [
   { key: 'free-mem', title: 'Free memory', width: '98px', right: true, sort: 'free-mem', descends: true, optional: true, cell: cell(({ freeMemoryMb }) => memory(freeMemoryMb)) },
   { key: 'free-vms', title: 'Free slots', width: '80px', right: true, sort: 'free-vms', descends: true, optional: true, cell: cell(({ freeVmSlots }) => count(freeVmSlots)) },
   { key: 'seen', title: 'Heartbeat', width: '82px', right: true, sort: 'seen', descends: true, cell: cell(({ lastSeen, status }) => <span class={status === 'OFFLINE' ? 'bad' : ''}><Since at={lastSeen} /></span>) },
-  { key: 'labels', title: 'Labels', width: 'minmax(140px, 1.5fr)', cell: cell(({ labels }) => <span class="tags">{labels.map(({ key, value }) => <LabelTag key={key} name={key} value={value} />)}</span>) },
-  { key: 'note', title: 'Since when, and why', width: 'minmax(156px, 3.4fr)', cell: cell((worker) => <Note worker={worker} />) },
+  { key: 'labels', title: 'Labels', width: 'minmax(216px, 2.6fr)', cell: cell(({ labels }) => <span class="tags" title={labels.map(({ key, value }) => `${key}=${value}`).join('\n')}>{labels.map(({ key, value }) => <LabelTag key={key} name={key} value={value} />)}</span>) },
+  { key: 'note', title: 'Since when, and why', width: 'minmax(170px, 2.8fr)', cell: cell((worker) => <Note worker={worker} />) },
   { key: 'host', title: 'Hostname', width: 'minmax(120px, 1fr)', sort: 'host', optional: true, cell: cell(({ hostname }) => hostname) },
   { key: 'address', title: 'Address', width: '150px', optional: true, cell: cell(({ address }) => <span class="mono">{address}</span>) },
   { key: 'started', title: 'Agent up', width: '80px', right: true, optional: true, cell: cell(({ startedAt }) => <Since at={startedAt} />) },
 ];
 
-/** Ids of the workers that match, in the order of the server, as far as they are loaded. */
+/** Ids of the workers that match, in the order of the server, as far as they are loaded; the store has the rest. */
 function useWorkerList(filter: WorkerFilter, orderBy: ReturnType<typeof orderOf>) {
-  const key = JSON.stringify([filter, orderBy]);
-  const ids = useSignal<readonly string[] | null>(null);
-  const total = useSignal(0);
-  const answered = useSignal('');
-  const error = useSignal('');
-  const state = useRef({ key: '', cursor: null as string | null, hasMore: false, abort: null as AbortController | null, busy: false, took: 0, readAt: 0, timer: undefined as ReturnType<typeof setTimeout> | undefined });
-  const latest = useRef({ key, filter, orderBy });
-  latest.current = { key, filter, orderBy };
-
-  const read = useCallback(async (isNew: boolean): Promise<void> => {
-    const now = state.current;
-    clearTimeout(now.timer);
-    now.timer = undefined;
-    now.abort?.abort();
-    const abort = now.abort = new AbortController();
-    const { key, filter, orderBy } = latest.current;
-    const before = isNew ? [] : ids.peek() ?? [];
-    const first = Math.min(MORE_ROWS, Math.max(FIRST_ROWS, before.length));
-    const begun = now.readAt = Date.now();
-    try {
-      const { workersConnection: page } = await ask(WorkerPage, { first, filter, orderBy }, abort.signal);
-      if (abort.signal.aborted) return;
-      now.took = Date.now() - begun;
-      store.put(page.nodes);
-      const front = page.nodes.map(({ id }) => id);
-      const isInFront = new Set(front);
-      const tail = page.pageInfo.hasNextPage ? before.slice(first).filter((id) => !isInFront.has(id)) : [];
-      if (tail.length === 0) {
-        now.cursor = page.pageInfo.endCursor;
-        now.hasMore = page.pageInfo.hasNextPage;
-      }
-      ids.value = [...front, ...tail];
-      total.value = page.totalCount;
-      answered.value = key;
-      error.value = '';
-      document.documentElement.dataset['ready'] = '';
-    } catch (reason) {
-      if (abort.signal.aborted) return;
-      error.value = (reason as Error).message;
-      soon(3_000);
-    }
-  }, []);
-
-  const soon = useCallback((wait: number): void => {
-    const now = state.current;
-    if (now.timer !== undefined) return;
-    // A list that takes long is read less often, so that reading it is never all that the server does.
-    const due = now.readAt + Math.max(wait, now.took * 8);
-    now.timer = setTimeout(() => { void read(false); }, Math.max(50, due - Date.now()));
-  }, []);
-
-  const more = useCallback(async (): Promise<void> => {
-    const now = state.current;
-    if (now.busy || !now.hasMore || now.cursor === null) return;
-    now.busy = true;
-    const { key, filter, orderBy } = latest.current;
-    try {
-      const { workersConnection: page } = await ask(WorkerPage, { first: MORE_ROWS, after: now.cursor, filter, orderBy });
-      if (key !== latest.current.key) return;
-      store.put(page.nodes);
-      const known = new Set(ids.peek());
-      ids.value = [...ids.peek() ?? [], ...page.nodes.map(({ id }) => id).filter((id) => !known.has(id))];
-      now.cursor = page.pageInfo.endCursor;
-      now.hasMore = page.pageInfo.hasNextPage;
-    } catch (reason) {
-      toastError(reason);
-    } finally {
-      now.busy = false;
-    }
-  }, []);
-
-  /** Loads all that match; whether they are all there then. */
-  const all = useCallback(async (): Promise<boolean> => {
-    const { key } = latest.current;
-    for (let before = -1; state.current.hasMore && key === latest.current.key && before !== (ids.peek()?.length ?? 0);) {
-      before = ids.peek()?.length ?? 0;
-      await more();
-    }
-    return !state.current.hasMore && key === latest.current.key;
-  }, []);
-
-  useEffect(() => { void read(true); }, [key]);
-  useEffect(() => onEvents((events) => { if (events.some(isAboutList)) soon(1_500); }), []);
-  const anew = resyncs.value + reconnections.value;
-  useEffect(() => { if (anew > 0) soon(0); }, [anew]);
-  const moves = orderBy !== null && !['ID', 'HOSTNAME', 'ZONE'].includes(orderBy.field);
-  useEffect(() => {
-    if (!moves) return;
-    const timer = setInterval(() => { if (!document.hidden) soon(0); }, ORDER_PERIOD_MS);
-    return () => clearInterval(timer);
-  }, [moves]);
-  useEffect(() => () => { clearTimeout(state.current.timer); state.current.abort?.abort(); }, []);
-  return { ids, total, answered, error, key, more, all, refresh: () => read(false) };
+  return usePagedList<string>({
+    key: JSON.stringify([filter, orderBy]),
+    id: (id) => id,
+    readPage: async (first, after, signal) => {
+      const { workersConnection: { nodes, totalCount, pageInfo } } = await ask(WorkerPage, { first, after, filter, orderBy }, signal);
+      store.put(nodes);
+      return { rows: nodes.map(({ id }) => id), totalCount, ...pageInfo };
+    },
+    on: isAboutList,
+    every: orderBy !== null && !['ID', 'HOSTNAME', 'ZONE'].includes(orderBy.field) ? ORDER_PERIOD_MS : null,
+  });
 }
 
 function isAboutList({ kind, workerId }: ClusterEvent): boolean {
@@ -250,8 +164,12 @@ export default function Workers() {
   const search = useMemo(() => workerSearch(q), [q]);
   const orderBy = useMemo(() => orderOf(sort), [sort]);
   const list = useWorkerList(search.filter, orderBy);
-  const counts = useQuery(WorkerCounts, {
-    filter: search.filter, anyStatus: without(search.filter, 'statuses'), anyZone: without(search.filter, 'zones', 'hasZone'),
+  // Counting looks at each worker there is: the rows that somebody waits for are asked for first, and alone.
+  const counted = useRef<WorkerFilter | null>(null);
+  if (list.isCurrent || list.error.value) counted.current = search.filter;
+  const counts = useQuery(WorkerCounts, counted.current && {
+    filter: counted.current, anyStatus: without(counted.current, 'statuses'), anyZone: without(counted.current, 'zones', 'hasZone'),
+    isFiltered: Object.keys(counted.current).length > 0,
   }, { on: isAboutList, every: 15_000, atMostEvery: 1_500 });
   const selected = useSignal<ReadonlySet<string>>(new Set());
   const draining = useSignal<readonly Worker[] | null>(null);
@@ -265,7 +183,7 @@ export default function Workers() {
   }, []);
   useEffect(() => () => { clearTimeout(timer.current); stop.current(); }, []);
 
-  const ids = list.ids.value;
+  const ids = list.rows.value;
   const chosen = useComputed(() => [...selected.value].map((id) => store.row(id).value).filter((worker): worker is Worker => worker !== undefined));
   const act = (what: 'drain' | 'activate'): void => {
     if (!mayOperate.peek() || !isConnected.peek()) return;
@@ -275,23 +193,23 @@ export default function Workers() {
   };
   useKeys({ d: () => act('drain'), u: () => act('activate'), Escape: () => { selected.value = new Set(); } });
 
-  const figures = counts.data.value?.workerCounts;
   const all = counts.data.value?.all;
+  const figures = counts.data.value?.matching ?? all;
   const isEmptyCluster = all?.total === 0;
   return (
     <>
       <header class="page-head">
         <div class="row wrap">
-          <h1 class="grow">{q && figures ? `${count(figures.total)} of ${plural(all?.total ?? 0, 'worker')} match` : ids || figures ? plural(figures?.total ?? list.total.value, 'worker') : 'Workers'}</h1>
-          <CopyAs request={listRequest(search.filter, sort, orderBy)} />
+          <h1 class="grow">{q && figures ? `${count(figures.total)} of ${plural(all?.total ?? 0, 'worker')} match` : isEmptyCluster ? 'No workers' : ids || figures ? plural(figures?.total ?? list.total.value, 'worker') : 'Workers'}</h1>
           <ColumnMenu columns={columns} />
+          <CopyAs request={listRequest(search.filter, sort, orderBy)} />
         </div>
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
-        {list.error.value && <p class="bad" role="status">{list.error.value} What is shown may be old.</p>}
+        {list.error.value && <p class="bad" role="status">{list.error.value}{ids !== null && ' What is shown may be old.'}</p>}
       </header>
-      {!isEmptyCluster && <Facets q={q} statuses={counts.data.value?.byStatus} matching={counts.data.value?.byZone.zones} zones={all?.zones ?? []} />}
+      {!isEmptyCluster && <Facets q={q} statuses={counts.data.value?.byStatus ?? all} matching={(counts.data.value?.byZone ?? all)?.zones} zones={all?.zones ?? []} />}
       <Table
-        class={`fill${list.answered.value === list.key ? '' : ' waits'}`}
+        class={`fill${list.isCurrent ? '' : ' waits'}`}
         label="Workers"
         columns={columns}
         rows={ids ?? []}
@@ -302,7 +220,7 @@ export default function Workers() {
         onSeen={onSeen}
         href={(id) => href('workers', id)}
         selected={mayOperate.value ? selected : undefined}
-        empty={ids === null ? (list.error.value ? <Empty title="The workers cannot be read now">They are shown as soon as the server answers.</Empty> : null) : isEmptyCluster ? <NoWorkers /> : (
+        empty={ids === null ? (list.error.value ? <Empty title="The workers cannot be read now">They are shown as soon as the server answers.</Empty> : <Awaited>Reading the workers …</Awaited>) : isEmptyCluster ? <NoWorkers /> : (
           <Empty title="No worker matches">
             <p>{plural(all?.total ?? 0, 'worker')} {all?.total === 1 ? 'is' : 'are'} registered; none fits <code>{q}</code>.</p>
             <button type="button" class="button" onClick={() => setQuery({ q: null })}>Show all</button>
@@ -314,7 +232,7 @@ export default function Workers() {
         chosen={chosen.value}
         loaded={ids?.length ?? 0}
         total={list.total.value}
-        onAll={async () => { if (await list.all()) selected.value = new Set(list.ids.peek()); }}
+        onAll={async () => { if (await list.all()) selected.value = new Set(list.rows.peek()); }}
         onDrain={() => act('drain')}
         onActivate={() => act('activate')}
       />

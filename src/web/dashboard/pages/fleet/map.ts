@@ -146,10 +146,15 @@ export class HeatMap {
     canvas.style.height = `${height}px`;
     const context = canvas.getContext('2d')!;
     context.scale(scale, scale);
-    this.#sheets.set(group, { context, hatching: hatching(context, this.#look.palette, pitchY - gap, scale) });
-    for (const cell of group.cells) this.#dirty.add(cell);
+    const sheet: Sheet = { context, hatching: hatching(context, this.#look.palette, pitchY - gap, scale) };
+    this.#sheets.set(group, sheet);
     // At once, so that nothing is blank in between.
-    this.#paint(performance.now());
+    const look: Look = { ...this.#look, now: serverNow() };
+    const time = performance.now();
+    for (const cell of group.cells) {
+      paint(sheet, cell, look, time, true);
+      this.#dirty.delete(cell);
+    }
   }
 
   detach(group: Group): void {

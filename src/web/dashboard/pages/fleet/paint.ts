@@ -71,12 +71,12 @@ export interface Look {
   words: (cell: Cell, value: number) => string;
 }
 
-/** Paints one cell. `frameTime` is the clock that pulses began by. */
-export function paint({ context: on, hatching }: Sheet, cell: Cell, { arrangement, palette, by, now, words }: Look, frameTime: number): void {
+/** Paints one cell, on a place where nothing is painted yet if `isBlank`. `frameTime` is the clock that pulses began by. */
+export function paint({ context: on, hatching }: Sheet, cell: Cell, { arrangement, palette, by, now, words }: Look, frameTime: number, isBlank = false): void {
   const { perRow, pitchX, pitchY, gap, isTile } = arrangement;
   const x = (cell.index % perRow) * pitchX;
   const y = Math.floor(cell.index / perRow) * pitchY;
-  on.clearRect(x, y, pitchX, pitchY);
+  if (!isBlank) on.clearRect(x, y, pitchX, pitchY);
   const value = valueOf(cell, by, now);
   const step = cell.painted = stepOf(value, by);
   const size = pitchY - gap;
