@@ -70,12 +70,23 @@ export class Fleet {
     return this.#call('POST', `/workers/${id}/heartbeat`, { incarnation: this.#incarnations.get(id), vms, ...further });
   }
 
-  drain(id, reason = 'new disks') {
-    return this.#call('POST', `/workers/${id}/drain`, { reason });
+  /** Drains a worker; `further` may be a deadline and metadata. */
+  drain(id, reason = 'new disks', further = {}) {
+    return this.#call('POST', `/workers/${id}/drain`, { reason, ...further });
   }
 
   activate(id) {
     return this.#call('POST', `/workers/${id}/activate`, {});
+  }
+
+  /** Says goodbye for a worker: it is offline at once. */
+  async farewell(id) {
+    await this.#call('DELETE', `/workers/${id}`);
+  }
+
+  /** Holds room for VMs that are to come. */
+  reserve(request) {
+    return this.#call('POST', '/reservations', request);
   }
 
   /** What is under a path of the API. */
