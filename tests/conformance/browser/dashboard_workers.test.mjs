@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { Agent } from '../harness/agent.mjs';
 import { Fleet } from '../harness/fleet.mjs';
@@ -47,23 +48,31 @@ describe('workers in the dashboard', () => {
   };
 
   test('3: a worker that falls silent is offline everywhere, with since when and why, and online with its next heartbeat', async () => {
-    const server = await Server.start({ empty: true, offlineAfter: '6s', args: ['--heartbeat-interval', '1s'] });
+    const server = await Server.start({ empty: true, offlineAfter: '8s', args: ['--heartbeat-interval', '1s'] });
     try {
       const fleet = new Fleet(server.url);
       const [lost, ...others] = fleet.workers.slice(0, 6);
       for (const id of [lost, ...others]) await fleet.join(id, { zone: id === lost ? 'us-lost-1a' : 'us-kept-1a' });
       await fleet.drain(others[0], 'old disks');
-      // The others go on, as long as the story takes.
-      let isOver = false;
+      // All are heard until their pages are open, and the others as long as the story takes.
+      const heard = new Set([lost, ...others]);
       const beating = (async () => {
-        while (!isOver) {
-          await Promise.all(others.map((id) => fleet.beat(id)));
-          await new Promise((resolve) => setTimeout(resolve, 1_000));
+        while (heard.size > 0) {
+          await Promise.all([...heard].map((id) => fleet.beat(id)));
+          await sleep(1_000);
         }
       })();
       try {
         const { drains: _, ...pages } = PAGES_OF(lost);
         const visits = await open(server, pages);
+        const isOnline = {
+          overview: [/5 of 6 workers take new VMs/, /us-lost-1a 1 worker CPU 38 % allocated 97 slots placeable(?! 1 silent)/],
+          fleet: [/5 of 6 workers take new VMs; 1 drains(?!, 1 is silent)/, /us-lost-1a 1 1 0 0 38 %/],
+          workers: [new RegExp(`${lost} active us-lost-1a`), /offline 0\b/],
+          worker: [new RegExp(`${lost} active`), /Takes new VMs/, /online heartbeat/],
+        };
+        await say(visits, isOnline);
+        heard.delete(lost);
         await eventually('it is offline', async () => (await fleet.get(`/workers/${lost}`)).status === 'offline');
         const { last_seen: seen } = await fleet.get(`/workers/${lost}`);
         await say(visits, {
@@ -74,7 +83,7 @@ describe('workers in the dashboard', () => {
           fleet: [/4 of 6 workers take new VMs; 1 drains, 1 is silent/, /us-lost-1a 1 0 0 1 38 %/],
           workers: [new RegExp(`${lost} offline us-lost-1a .*?silent for [\\d]+ (s|min)`), /offline 1\b/],
           worker: [new RegExp(`${lost} offline`), /Silent for \d+ (s|min)\. 3 VMs were there when it was last heard/, /silent since [\d:]+ · \d+ (s|min)/],
-          events: [new RegExp(`[\\d:]+ offline Worker ${lost} has not been heard from for over 6 s us-lost-1a the server`)],
+          events: [new RegExp(`[\\d:]+ offline Worker ${lost} has not been heard from for over 8 s us-lost-1a the server`)],
         });
         // Since when: the moment that REST has.
         const times = await visits.worker.page.$$eval('main .axes time', (all) => all.map(({ dateTime }) => dateTime));
@@ -90,21 +99,14 @@ describe('workers in the dashboard', () => {
         }
 
         await fleet.beat(lost);
-        await eventually('it is online', async () => (await fleet.get(`/workers/${lost}`)).status === 'active');
-        await say(visits, {
-          overview: [/5 of 6 workers take new VMs/, /us-lost-1a 1 worker CPU 38 % allocated 97 slots placeable(?! 1 silent)/],
-          fleet: [/5 of 6 workers take new VMs; 1 drains(?!, 1 is silent)/, /us-lost-1a 1 1 0 0 38 %/],
-          workers: [new RegExp(`${lost} active us-lost-1a`), /offline 0\b/],
-          worker: [new RegExp(`${lost} active`), /Takes new VMs/, /online heartbeat/],
-          events: [new RegExp(`[\\d:]+ online Worker ${lost}`)],
-        });
+        assert.equal((await fleet.get(`/workers/${lost}`)).status, 'active', 'one heartbeat is enough');
+        // More of them only keep it so, however long it takes to look at all pages.
+        heard.add(lost);
+        await say(visits, { ...isOnline, events: [new RegExp(`[\\d:]+ online Worker ${lost}`)] });
         assert.doesNotMatch((await cellOf(visits.fleet, lost)).name, /silent/);
-        // That was one heartbeat: none came after it.
-        const { last_seen: heard } = await fleet.get(`/workers/${lost}`);
-        assert(Date.parse(heard) > Date.parse(seen));
         await leave(visits);
       } finally {
-        isOver = true;
+        heard.clear();
         await beating;
       }
     } finally {
