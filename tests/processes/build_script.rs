@@ -70,10 +70,9 @@ impl Machine {
 
 /// The compiled script. It needs no crate, which keeps this a matter of seconds.
 fn build_script() -> &'static Path {
-    static SCRIPT: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
-    let (_, script) = SCRIPT.get_or_init(|| {
-        let folder = TempDir::new().unwrap();
-        let script = folder.path().join("build-script");
+    static SCRIPT: OnceLock<PathBuf> = OnceLock::new();
+    SCRIPT.get_or_init(|| {
+        let script = Path::new(env!("CARGO_TARGET_TMPDIR")).join("build-script");
         let compiled = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .args(["--edition", "2024", "build.rs", "-o"])
@@ -81,9 +80,8 @@ fn build_script() -> &'static Path {
             .output()
             .expect("rustc is there, or this would not have been compiled");
         assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
-        (folder, script)
-    });
-    script
+        script
+    })
 }
 
 /// A Node that is young enough, and does nothing.
