@@ -78,44 +78,63 @@ pub fn are_asked_for(headers: &HeaderMap) -> bool {
 
 /// The GraphQL playground.
 pub fn playground(headers: &HeaderMap) -> Response {
-    let file = match &BUNDLE {
+    playground_of(BUNDLE.as_ref()).answer(headers)
+}
+
+fn playground_of(bundle: Option<&Bundle>) -> File {
+    match bundle {
         Some(bundle) => page(&bundle.playground, Policy::PLAYGROUND),
         None => plain("playground.html", include_str!("plain/playground.html")),
-    };
-    file.answer(headers)
+    }
 }
 
 /// `GET /docs`
 async fn docs(headers: HeaderMap) -> Response {
-    let file = match &BUNDLE {
+    docs_of(BUNDLE.as_ref()).answer(&headers)
+}
+
+fn docs_of(bundle: Option<&Bundle>) -> File {
+    match bundle {
         Some(bundle) => page(&bundle.docs, Policy::DOCS),
         None => plain("docs.html", include_str!("plain/docs.html")),
-    };
-    file.answer(&headers)
+    }
 }
 
 /// `GET /`: there is nothing for programs here, and they are told so.
 async fn front(method: Method, uri: Uri, headers: HeaderMap) -> Response {
-    for_people(&method, &uri, &headers, || match &BUNDLE {
-        Some(bundle) => page(&bundle.dashboard, Policy::DASHBOARD).answer(&headers),
-        None => plain("front.html", include_str!("plain/front.html")).answer(&headers),
-    })
+    for_people(&method, &uri, &headers, || front_of(BUNDLE.as_ref()).answer(&headers))
+}
+
+/// The dashboard. Without it, a page that says what is missing, and leads to the rest.
+fn front_of(bundle: Option<&Bundle>) -> File {
+    match bundle {
+        Some(bundle) => page(&bundle.dashboard, Policy::DASHBOARD),
+        None => plain("front.html", include_str!("plain/front.html")),
+    }
 }
 
 /// `GET /workers` and its neighbours. Without the dashboard, the front page says what is missing.
 async fn dashboard(method: Method, uri: Uri, headers: HeaderMap) -> Response {
-    for_people(&method, &uri, &headers, || match &BUNDLE {
-        Some(bundle) => page(&bundle.dashboard, Policy::DASHBOARD).answer(&headers),
+    for_people(&method, &uri, &headers, || dashboard_of(BUNDLE.as_ref(), &headers))
+}
+
+fn dashboard_of(bundle: Option<&Bundle>, headers: &HeaderMap) -> Response {
+    match bundle {
+        Some(bundle) => page(&bundle.dashboard, Policy::DASHBOARD).answer(headers),
         None => to("./"),
-    })
+    }
 }
 
 /// `GET /workers/{id}`
 async fn below(method: Method, uri: Uri, headers: HeaderMap) -> Response {
-    for_people(&method, &uri, &headers, || match &BUNDLE {
-        Some(bundle) => page(&bundle.below, Policy::DASHBOARD).answer(&headers),
+    for_people(&method, &uri, &headers, || below_of(BUNDLE.as_ref(), &headers))
+}
+
+fn below_of(bundle: Option<&Bundle>, headers: &HeaderMap) -> Response {
+    match bundle {
+        Some(bundle) => page(&bundle.below, Policy::DASHBOARD).answer(headers),
         None => to("../"),
-    })
+    }
 }
 
 /// What a person is shown; a program gets the answer of an address that there is not.
@@ -155,4 +174,39 @@ fn page(asset: &Asset, policy: Policy) -> File {
 
 fn plain(name: &'static str, text: &'static str) -> File {
     File::text(name, text, Policy::PLAIN, Lifetime::WhileUnchanged)
+}
+
+/// What is there without Node. Where this is compiled there may be Node, and then nobody sees it.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn text(file: File) -> String {
+        let body = file.answer(&HeaderMap::new()).into_body();
+        String::from_utf8(axum::body::to_bytes(body, usize::MAX).await.unwrap().to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn without_the_dashboard_the_front_page_says_why_and_the_other_addresses_lead_to_it() {
+        let front = text(front_of(None)).await;
+        assert!(front.contains("The dashboard is not part of this program, because there was no Node.js"), "{front}");
+        for (response, place) in
+            [(dashboard_of(None, &HeaderMap::new()), "./"), (below_of(None, &HeaderMap::new()), "../")]
+        {
+            assert_eq!(response.status(), StatusCode::TEMPORARY_REDIRECT);
+            assert_eq!(response.headers()[header::LOCATION], place);
+        }
+    }
+
+    #[tokio::test]
+    async fn plain_pages_load_nothing_that_has_to_be_built() {
+        for page in [front_of(None), playground_of(None), docs_of(None)] {
+            let page = text(page).await;
+            let loaded: Vec<_> = page.split("assets/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+            assert!(loaded.contains(&"plain.css"), "{page}");
+            for name in loaded {
+                assert!(PLAIN.iter().any(|(plain, _)| *plain == name), "{name} is not there without Node");
+            }
+        }
+    }
 }

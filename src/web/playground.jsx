@@ -13,6 +13,7 @@ import 'monaco-graphql/esm/monaco-editor.js';
 import { useState } from 'react';
 import { createRoot } from 'react-dom/client';
 import { curl } from './curl.js';
+import { editorTheme } from './editor_theme.js';
 import { examples } from './examples.js';
 import { at } from './here.js';
 import { Report } from './report.jsx';
@@ -242,6 +243,7 @@ function Playground({ opening }) {
     <GraphiQL
       fetcher={fetcher}
       plugins={plugins}
+      editorTheme={editorTheme}
       referencePlugin={DOC_EXPLORER_PLUGIN}
       // On a phone, the operation and its answer need the room.
       defaultEditorToolsVisibility={matchMedia('(max-width: 719px)').matches ? false : 'variables'}

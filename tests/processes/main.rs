@@ -23,6 +23,7 @@ mod harness;
 
 mod agent;
 mod agent_restarts;
+mod build_script;
 mod captive_portal;
 mod command_line;
 mod concurrent_migrations;

@@ -5,6 +5,7 @@ import { after, before, describe, test } from 'node:test';
 
 import { Received } from '../harness/patience.mjs';
 import { Server } from '../harness/server.mjs';
+import { typed } from '../harness/tools.mjs';
 import { Browser } from './visit.mjs';
 
 describe('playground', () => {
@@ -32,7 +33,8 @@ describe('playground', () => {
     await tab.click();
     await visit.until((title) => document.querySelector('.graphiql-tab-active')?.textContent.includes(title), title);
   };
-  const run = (visit) => visit.click('.graphiql-execute-button');
+  /** Runs the only operation there is, or ends it. Where there were several until now, the button asks which for a moment. */
+  const run = (visit) => visit.click('.graphiql-execute-button:not([aria-haspopup])');
   /** Runs one of several operations, once the page has seen that there are: then it asks which. */
   const runOne = async (visit, operation) => {
     await visit.click('.graphiql-execute-button[aria-haspopup="menu"]');
@@ -114,16 +116,83 @@ describe('playground', () => {
     await visit.leave();
   });
 
-  test('says below an answer what it was, and copies the question as curl', async () => {
+  test('says below an answer what it was', async () => {
     const visit = await open();
     await run(visit);
     await answered(visit, 'pageInfo');
     await visit.until(() => /200 OK.*ms.*kB.*cost [\d,]+ of/.test(document.querySelector('.report')?.textContent));
+    await visit.leave();
+  });
+
+  /** Copies what is in the editors as a command, and types it into a shell. */
+  const asCurl = async (visit) => {
     await visit.click('[aria-label="Copy as curl"]');
     await visit.until(() => document.querySelector('[aria-label="Copied"]') !== null);
     const command = await visit.page.evaluate(() => navigator.clipboard.readText());
-    assert.match(command, /^curl -s \\\n {2}'http:\/\/[^']+\/graphql'/);
-    assert.match(command, /"operationName":"ListWorkers","variables":\{"first":10\}/);
+    await visit.until(() => document.querySelector('[aria-label="Copy as curl"]') !== null);
+    return { command, run: typed(command, { program: ['bash', '-eu'], env: { PATH: process.env.PATH } }) };
+  };
+
+  test('12: a query, a mutation and a subscription say the same when they are copied as curl', async () => {
+    const visit = await open();
+    await run(visit);
+    const { data } = await answered(visit, 'pageInfo');
+    const query = await asCurl(visit);
+    assert.match(query.command, /^curl -s \\\n {2}'http:\/\/[^']+\/graphql'/);
+    assert.match(query.command, /"operationName":"ListWorkers","variables":\{"first":10\}/);
+    assert.deepEqual(JSON.parse(await query.run.finished()).data, data);
+
+    await choose(visit, 'DrainWorker');
+    await runOne(visit, 'DrainWorker');
+    const { data: { drainWorker: drained } } = await answered(visit, 'DRAINING');
+    assert.equal(drained.changed, true);
+    const mutation = await asCurl(visit);
+    const { data: { drainWorker: again } } = JSON.parse(await mutation.run.finished());
+    assert.deepEqual([again.worker, again.changed], [drained.worker, false], 'it was so already');
+    await server.fleet.activate('worker-01');
+
+    await choose(visit, 'FollowHeartbeats');
+    await run(visit);
+    const { data: first } = await answered(visit, 'receivedAt');
+    const subscription = await asCurl(visit);
+    assert.match(subscription.command, /^curl -sN /);
+    await subscription.run.says(/^data: \{"data":\{"workerHeartbeats":\{.*"worker":\{"id":"worker-07"/m, () => server.fleet.beat('worker-07'));
+    await subscription.run.end();
+    assert.deepEqual(Object.keys(first.workerHeartbeats), ['receivedAt', 'worker']);
+    await run(visit);
+    await visit.leave();
+  });
+
+  test('12: it is there for who sees little, asks for names, or wants no motion', async () => {
+    const visit = await open();
+    // GraphiQL's tabs are lists of elements with the role of a tab, in each of which are its two buttons. They have names.
+    const except = ['nested-interactive'];
+    await run(visit);
+    await answered(visit, 'pageInfo');
+    await visit.judge('playground', { except });
+    // 1,400 pixels at twice the size are as many as 700; and a phone.
+    for (const width of [700, 360]) {
+      await visit.page.setViewport({ width, height: 740, deviceScaleFactor: 2 });
+      await visit.judge(`playground-${width}`, { except });
+      assert.deepEqual(await visit.page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]), [width, width]);
+      await choose(visit, width === 700 ? 'FollowHeartbeats' : 'ListWorkers');
+      await run(visit);
+      await answered(visit, width === 700 ? 'receivedAt' : 'pageInfo');
+      if (width === 700) await run(visit);
+    }
+    await visit.page.setViewport({ width: 1400, height: 850 });
+    const nameless = [];
+    const walk = ({ role, name, children = [] }) => {
+      if (['button', 'checkbox', 'combobox', 'link', 'menuitem', 'tab', 'textbox'].includes(role) && !name) nameless.push(role);
+      children.forEach(walk);
+    };
+    walk(await visit.page.accessibility.snapshot());
+    assert.deepEqual(nameless, []);
+    // judge() has asked for less motion.
+    const moving = await visit.page.evaluate(() => [...document.querySelectorAll('*')]
+      .filter((one) => { const { transitionProperty, animationName } = getComputedStyle(one); return transitionProperty !== 'none' || animationName !== 'none'; })
+      .map((one) => one.className));
+    assert.deepEqual(moving, []);
     await visit.leave();
   });
 

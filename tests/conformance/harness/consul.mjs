@@ -2,12 +2,12 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
-import { setTimeout as sleep } from 'node:timers/promises';
 
-import { PATIENCE, Received, within } from './patience.mjs';
+import { Child } from './child.mjs';
+import { Received, within } from './patience.mjs';
 import { ROOT } from './server.mjs';
 
 const BINARY = path.resolve(ROOT, process.env.AETHERIUM_TEST_CONSUL_STUB ?? 'target/debug/consul-stub');
@@ -62,8 +62,6 @@ export class Consul {
 /** vmagent, which scrapes what `consul_sd_configs` of Prometheus' configuration finds. */
 export class Scraper {
   #child;
-  #exit;
-  #said = '';
   #url;
 
   /** Follows these services. */
@@ -91,23 +89,14 @@ export class Scraper {
       `-remoteWrite.tmpDataPath=${path.join(folder, 'vmagent')}`,
       '-promscrape.consulSDCheckInterval=1s',
     ];
-    const child = spawn('vmagent', flags, { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
-    const endWithUs = () => child.kill('SIGKILL');
-    process.once('exit', endWithUs);
-    scraper.#child = child;
-    child.stderr.setEncoding('utf8').on('data', (more) => (scraper.#said += more));
-    scraper.#exit = new Promise((resolve, reject) => {
-      child.once('error', reject);
-      child.once('close', (code) => (process.off('exit', endWithUs), resolve(code)));
-    });
-    const port = await scraper.#eventually('the port it listens on', () => listeningPort(child.pid));
-    scraper.#url = `http://127.0.0.1:${port}`;
+    scraper.#child = new Child('vmagent', flags, { cwd: folder });
+    scraper.#url = `http://127.0.0.1:${await scraper.#child.port()}`;
     return scraper;
   }
 
   /** Waits until its targets are like this. */
   async targets(what, areSo) {
-    return this.#eventually(what, async () => {
+    return this.#child.eventually(what, async () => {
       const response = await fetch(`${this.#url}/api/v1/targets?state=active`).catch(() => undefined);
       if (!response?.ok) return undefined;
       const { data } = await response.json();
@@ -117,35 +106,7 @@ export class Scraper {
     });
   }
 
-  async stop() {
-    this.#child.kill('SIGTERM');
-    assert.equal(await within('the end of vmagent', this.#exit), 0, this.#said.slice(-2_000));
+  stop() {
+    return this.#child.stop();
   }
-
-  async #eventually(what, ask) {
-    const deadline = Date.now() + PATIENCE;
-    for (;;) {
-      const answer = await ask();
-      if (answer) return answer;
-      const hopeful = this.#child.exitCode === null && Date.now() < deadline;
-      assert(hopeful, `waited in vain for ${what}:\n${this.#said.slice(-2_000)}`);
-      await sleep(50);
-    }
-  }
-}
-
-/** The port that a process listens on; it does not say itself which one the system chose. */
-export function listeningPort(pid) {
-  const sockets = readdirSync(`/proc/${pid}/fd`).map((fd) => {
-    try {
-      return readlinkSync(`/proc/${pid}/fd/${fd}`);
-    } catch {
-      return ''; // Closed meanwhile.
-    }
-  });
-  for (const line of readFileSync(`/proc/${pid}/net/tcp`, 'utf8').split('\n').slice(1)) {
-    const [, local, , state, , , , , , inode] = line.trim().split(/\s+/);
-    if (state === '0A' && sockets.includes(`socket:[${inode}]`)) return parseInt(local.split(':')[1], 16);
-  }
-  return undefined;
 }

@@ -37,7 +37,7 @@ export class Fleet {
   /** Registers a worker, which says this of itself beside the usual, and sends its first heartbeat. */
   async join(id, further = {}) {
     const number = Number(id.split('-').at(-1));
-    const registered = await this.#call('PUT', `/workers/${id}`, {
+    const registered = await this.#call('PUT', `/workers/${encodeURIComponent(id)}`, {
       hostname: `node${number}.example.com`,
       address: `192.0.2.${number}:8081`,
       zone: ZONES[number % ZONES.length],
@@ -67,15 +67,26 @@ export class Fleet {
 
   /** A worker's sign of life, with these VMs. */
   async beat(id, vms = this.vms(id), further = {}) {
-    return this.#call('POST', `/workers/${id}/heartbeat`, { incarnation: this.#incarnations.get(id), vms, ...further });
+    return this.#call('POST', `/workers/${encodeURIComponent(id)}/heartbeat`, { incarnation: this.#incarnations.get(id), vms, ...further });
   }
 
-  drain(id, reason = 'new disks') {
-    return this.#call('POST', `/workers/${id}/drain`, { reason });
+  /** Drains a worker; `further` may be a deadline and metadata. */
+  drain(id, reason = 'new disks', further = {}) {
+    return this.#call('POST', `/workers/${encodeURIComponent(id)}/drain`, { reason, ...further });
   }
 
   activate(id) {
-    return this.#call('POST', `/workers/${id}/activate`, {});
+    return this.#call('POST', `/workers/${encodeURIComponent(id)}/activate`, {});
+  }
+
+  /** Says goodbye for a worker: it is offline at once. */
+  async farewell(id) {
+    await this.#call('DELETE', `/workers/${encodeURIComponent(id)}`);
+  }
+
+  /** Holds room for VMs that are to come. */
+  reserve(request) {
+    return this.#call('POST', '/reservations', request);
   }
 
   /** What is under a path of the API. */

@@ -1,5 +1,8 @@
 // Waiting for what must come, without sleeping for a guessed time.
 
+import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+
 /** How long a test waits, in milliseconds. Nothing takes that long, even on a machine that does other things. */
 export const PATIENCE = 60_000;
 
@@ -13,6 +16,17 @@ export async function within(what, promise) {
     return await Promise.race([promise, late]);
   } finally {
     clearTimeout(timer);
+  }
+}
+
+/** Asks again and again until there is an answer, and returns that. */
+export async function eventually(what, ask) {
+  const deadline = Date.now() + PATIENCE;
+  for (;;) {
+    const answer = await ask();
+    if (answer) return answer;
+    assert(Date.now() < deadline, `waited in vain for ${what}`);
+    await sleep(50);
   }
 }
 

@@ -5,7 +5,8 @@ import { at, endpoint } from '../root';
 import { session } from '../session';
 import { toastError } from './toast';
 
-export function CopyButton({ text, label = 'Copy', class: more = '' }: { text: string; label?: string; class?: string }) {
+/** What copies a text, and whether it has just done so: for a moment, a button says that. */
+function useCopy(text: string): { isCopied: boolean; copy: () => Promise<void> } {
   const [isCopied, setCopied] = useState(false);
   async function copy(): Promise<void> {
     try {
@@ -16,6 +17,11 @@ export function CopyButton({ text, label = 'Copy', class: more = '' }: { text: s
       toastError('The browser does not let this page copy: select the text instead.');
     }
   }
+  return { isCopied, copy };
+}
+
+export function CopyButton({ text, label = 'Copy', class: more = '' }: { text: string; label?: string; class?: string }) {
+  const { isCopied, copy } = useCopy(text);
   return <button type="button" class={`button small ${more}`} onClick={copy} aria-live="polite">{isCopied ? 'Copied' : label}</button>;
 }
 
@@ -83,16 +89,7 @@ export function CopyAs({ request }: { request: Request }) {
 }
 
 function CopyItem({ name, text }: { name: string; text: string }) {
-  const [isCopied, setCopied] = useState(false);
-  async function copy(): Promise<void> {
-    try {
-      await copyText(text);
-      setCopied(true);
-      setTimeout(() => setCopied(false), 1_500);
-    } catch {
-      toastError('The browser does not let this page copy.');
-    }
-  }
+  const { isCopied, copy } = useCopy(text);
   return <button type="button" onClick={copy} title={text}>{isCopied ? 'Copied' : name}</button>;
 }
 

@@ -25,6 +25,10 @@ const ActivateWorkers = operation(`mutation ActivateWorkers($input: ActivateWork
   activateWorkers(input: $input) { workers { changed worker { ...ChangedFields } } }
 }`, ChangedFields);
 
+const LastDrains = operation(`query LastDrains($first: Int, $filter: DrainFilter) {
+  drains(first: $first, filter: $filter) { nodes { workerId reason deadlineAt metadata { key value } } }
+}`);
+
 const Plan = operation(`query Plan($filter: WorkerFilter) {
   evacuationPlan(filter: $filter, limit: 3) {
     fits vms placeable totalStranded unsizedVms setAsideVms vmsOfOtherDrains
@@ -34,6 +38,8 @@ const Plan = operation(`query Plan($filter: WorkerFilter) {
 
 type PlanResult = ResultOf<typeof Plan>['evacuationPlan'];
 
+/** Drains that the API gives at once. */
+const MOST_DRAINS = 500;
 /** From this share of the capacity on, a drain has to be confirmed by a tick. */
 const MUCH_PERCENT = 25;
 
@@ -41,13 +47,16 @@ export interface DrainOptions {
   reason?: string;
   /** As the API takes it: `2h`. */
   deadline?: string;
+  metadata?: readonly { key: string; value: string }[];
   /** Also if no other place was found for VMs there. */
   allowShortfall?: boolean;
 }
 
 /** Drains all of them in one revision, or none. Returns the ids of those that were not draining before. */
-export async function drainWorkers(ids: readonly string[], { reason, deadline, allowShortfall = false }: DrainOptions): Promise<string[]> {
-  const { drainWorkers } = await ask(DrainWorkers, { input: { filter: { ids }, reason: reason || null, deadline: deadline || null, allowShortfall } });
+export async function drainWorkers(ids: readonly string[], { reason, deadline, metadata = [], allowShortfall = false }: DrainOptions): Promise<string[]> {
+  const { drainWorkers } = await ask(DrainWorkers, {
+    input: { filter: { ids }, reason: reason || null, deadline: deadline || null, metadata: metadata.length > 0 ? metadata : null, allowShortfall },
+  });
   return taken(drainWorkers?.workers ?? []);
 }
 
@@ -64,26 +73,34 @@ function taken(changes: ReadonlyArray<{ changed: boolean; worker: FragmentType<t
 }
 
 /** Activates at once, and offers to drain again as it was before. */
-export async function activateWithUndo(list: readonly Pick<Worker, 'id' | 'drain'>[]): Promise<void> {
-  const drains = new Map(list.map((worker) => [worker.id, worker.drain]));
+export async function activateWithUndo(workers: readonly Pick<Worker, 'id'>[]): Promise<void> {
   try {
-    const changed = await activateWorkers(list.map(({ id }) => id));
-    report('Activated', changed, async () => {
-      // Drains that were alike are one command.
-      const alike = new Map<string, { ids: string[]; options: DrainOptions }>();
-      for (const id of changed) {
-        const drain = drains.get(id);
-        const left = drain?.deadlineAt ? Math.max(1, Math.ceil((Date.parse(drain.deadlineAt) - serverNow()) / 1_000)) : null;
-        const options = { reason: drain?.reason ?? '', deadline: left === null ? '' : `${left}s`, allowShortfall: true };
-        const key = JSON.stringify(options);
-        alike.set(key, { ids: [...alike.get(key)?.ids ?? [], id], options });
-      }
-      const again = await Promise.all([...alike.values()].map(({ ids, options }) => drainWorkers(ids, options)));
-      report('Draining again:', again.flat());
-    });
+    const changed = await activateWorkers(workers.map(({ id }) => id));
+    report('Activated', changed, async () => report('Draining again:', await drainAgain(changed)));
   } catch (error) {
     toastError(error);
   }
+}
+
+/**
+ * Drains workers as they were drained last: for the same reason, until the same deadline, with the same metadata. Only who
+ * began it is another: whoever asks for this. A worker that has been drained since keeps that drain.
+ */
+async function drainAgain(ids: readonly string[]): Promise<string[]> {
+  // Drains that were alike are one command.
+  const alike = new Map<string, { ids: string[]; options: DrainOptions }>();
+  for (let from = 0; from < ids.length; from += MOST_DRAINS) {
+    const { drains } = await ask(LastDrains, { first: MOST_DRAINS, filter: { workerIds: ids.slice(from, from + MOST_DRAINS), states: ['CANCELED', 'ENDED'] } });
+    for (const { workerId, reason, deadlineAt, metadata } of drains.nodes) {
+      // One that has passed is announced again at once: the API takes none of less than a second.
+      const left = deadlineAt && Math.max(1, Math.ceil((Date.parse(deadlineAt) - serverNow()) / 1_000));
+      const options = { reason: reason ?? '', deadline: left ? `${left}s` : '', metadata, allowShortfall: true };
+      const key = JSON.stringify(options);
+      alike.set(key, { ids: [...alike.get(key)?.ids ?? [], workerId], options });
+    }
+  }
+  const again = await Promise.all([...alike.values()].map(({ ids, options }) => drainWorkers(ids, options)));
+  return again.flat();
 }
 
 function named(ids: readonly string[]): string {

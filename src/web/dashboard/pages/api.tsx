@@ -37,7 +37,7 @@ function commands(tongue: Tongue, isOpen: boolean): Command[] {
         { what: 'How the cluster is', text: `curl -s ${quote(`${rest}/cluster/stats`)}${auth}` },
         { what: 'Workers that are not heard from', text: `curl -s ${quote(`${rest}/workers?status=offline`)}${auth}` },
         { what: 'Where three VMs would go, and why not elsewhere', text: `curl -s ${quote(`${rest}/placement?vcpus=4&memory_mb=8192&count=3`)}${auth}` },
-        { what: 'Take a worker out of service', text: `curl -s -X POST ${quote(`${rest}/workers/worker-01/drain`)}${auth} \\\n  -H 'Content-Type: application/json' -d '{"reason": "new disks", "deadline": "2h"}'` },
+        { what: 'Take a worker out of service', text: `curl -s -X POST ${quote(`${rest}/workers/worker-01/drain`)}${auth} \\\n  -H 'Content-Type: application/json' -d '{"reason": "new disks", "deadline_seconds": 7200}'` },
         { what: 'Follow what happens', text: `curl -sN ${quote(`${rest}/events`)}${auth} -H 'Accept: text/event-stream'` },
       ];
     case 'graphql':

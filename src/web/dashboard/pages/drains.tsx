@@ -229,7 +229,7 @@ function DrainCard({ drain, stage, watch }: { drain: Drain; stage: Stage; watch:
   const activate = async (): Promise<void> => {
     isBusy.value = true;
     try {
-      await activateWithUndo([{ id: drain.workerId, drain }]);
+      await activateWithUndo([{ id: drain.workerId }]);
     } catch (error) {
       toastError(error);
     } finally {
