@@ -60,9 +60,9 @@ impl Entity {
         OnConflict::columns([Column::Tier, Column::Start, Column::Subject]).do_nothing().to_owned()
     }
 
-    /// The oldest row of a tier.
-    pub fn oldest(tier: i32) -> Select<Self> {
-        Self::find().filter(Column::Tier.eq(tier)).order_by_asc(Column::Start).limit(1)
+    /// The oldest row of a tier that does not begin before a time.
+    pub fn oldest(tier: i32, since: i64) -> Select<Self> {
+        Self::find().filter(Column::Tier.eq(tier)).filter(Column::Start.gte(since)).order_by_asc(Column::Start).limit(1)
     }
 
     /// Removes some of the rows of a tier that start before a time.

@@ -41,13 +41,18 @@ pub async fn run(history: &HistoryReader, snapshot: &Arc<Snapshot>, now: i64) ->
 /// Sums up the rows of a tier that are over.
 async fn sum_up(history: &HistoryReader, snapshot: &Arc<Snapshot>, from: Tier, to: Tier, now: i64) -> Result<()> {
     let (present, _) = to.row_around(now - SETTLED_AFTER);
-    if let Some(oldest) = history.store().oldest_start(from.number()).await? {
-        for start in to.rows_between(to.row_around(oldest).0, present) {
-            let cluster = Subject::Cluster.key();
-            if history.store().rows(&[(to.number(), vec![start])], &[&cluster]).await?.is_empty() {
-                sum_up_row(history, snapshot, from, to, start).await?;
-            }
+    let mut since = i64::MIN;
+    // Days without rows are passed over.
+    while let Some(oldest) = history.store().oldest_start(from.number(), since).await? {
+        let (start, next) = to.row_around(oldest);
+        if start >= present {
+            break;
         }
+        let cluster = Subject::Cluster.key();
+        if history.store().rows(&[(to.number(), vec![start])], &[&cluster]).await?.is_empty() {
+            sum_up_row(history, snapshot, from, to, start).await?;
+        }
+        since = next;
     }
     history.set_unsummed_since(from, present);
     Ok(())
@@ -71,8 +76,8 @@ async fn sum_up_row(history: &HistoryReader, snapshot: &Arc<Snapshot>, from: Tie
             let sum = sums.entry(row.subject).or_insert_with(|| Points::absent(length));
             add_row(sum, (start, to.step(), length), (from, row.start), &points);
         }
-        if subjects == [cluster.clone()] {
-            // It tells that this row is done, also of a day without samples.
+        if *subjects == *std::slice::from_ref(&cluster) {
+            // It tells that this row is done, whatever there is of the cluster.
             sums.entry(cluster.clone()).or_insert_with(|| Points::absent(to.points_in_row(start)));
         }
         let row = |(subject, points): (String, Points)| HistoryRow {

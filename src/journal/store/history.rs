@@ -88,9 +88,9 @@ impl HistoryStore {
         Ok(())
     }
 
-    /// The start of the oldest row of a tier.
-    pub async fn oldest_start(&self, tier: i32) -> Result<Option<i64>> {
-        let oldest = history::Entity::oldest(tier).one(&*self.database.readers()).await?;
+    /// The start of the oldest row of a tier that does not begin before a time.
+    pub async fn oldest_start(&self, tier: i32, since: i64) -> Result<Option<i64>> {
+        let oldest = history::Entity::oldest(tier, since).one(&*self.database.readers()).await?;
         Ok(oldest.map(|row| row.start))
     }
 
