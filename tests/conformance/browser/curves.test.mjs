@@ -77,6 +77,7 @@ describe('curves', () => {
         await visit.judge(name);
         await visit.page.setViewport({ width: 360, height: 740 });
         await visit.page.waitForNetworkIdle({ idleTime: 300 });
+        if (page !== 'workers') await visit.page.$eval('.curves', (card) => card.scrollIntoView());
         await visit.judge(`${name}-phone`);
         await visit.leave();
       }
@@ -124,6 +125,8 @@ describe('curves', () => {
         await visit.page.setViewport({ width: 360, height: 740 });
         await visit.page.waitForNetworkIdle({ idleTime: 300 });
         await visit.judge(`${name}-phone`);
+        // What was drawn for a screen is drawn anew for the phone.
+        await visit.until(() => [...document.querySelectorAll('.curve canvas')].every((canvas) => canvas.getBoundingClientRect().right <= innerWidth));
         const [wide, seen] = await visit.page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
         assert(wide <= seen, `/${page} is ${wide} px wide on a phone of ${seen}`);
         await visit.leave();

@@ -28,6 +28,9 @@ const REST_MS = 200;
 /** How often the rows that are seen are asked for again, in milliseconds. */
 const PERIOD_MS = 60_000;
 
+/** Histories that are kept of rows that are not seen any more. */
+const MOST_KEPT = 1_000;
+
 /** Histories by worker; null is one that is asked for, or that there is not. */
 const histories = new Map<string, Signal<RowHistory | null>>();
 /** When each was read, in milliseconds. */
@@ -42,7 +45,10 @@ isIn.subscribe((isIn) => {
   histories.clear();
   readAt.clear();
 });
-reconnections.subscribe(() => { readAt.clear(); soon(REST_MS); });
+reconnections.subscribe(() => {
+  readAt.clear();
+  if (seen.size > 0) soon(REST_MS);
+});
 
 function history(id: string): Signal<RowHistory | null> {
   let found = histories.get(id);
@@ -50,20 +56,24 @@ function history(id: string): Signal<RowHistory | null> {
   return found;
 }
 
+/** Reads after so many milliseconds, and not as it was said before. */
 function soon(wait: number): void {
-  if (seen.size === 0) return;
   clearTimeout(timer);
   timer = setTimeout(() => { void read(); }, wait);
 }
 
+function isDue(id: string): boolean {
+  // A little early, so that those that were read one after the other are one question the next time.
+  return Date.now() - (readAt.get(id) ?? 0) >= PERIOD_MS - 5_000;
+}
+
 async function read(): Promise<void> {
-  const now = Date.now();
-  // Those that are old enough soon are read along, so that all rows are one question.
-  const due = [...seen.keys()].filter((id) => now - (readAt.get(id) ?? 0) >= PERIOD_MS - 5_000);
-  if (due.length > 0 && !document.hidden && isIn.peek()) {
+  timer = undefined;
+  const ids = [...seen.keys()].filter(isDue).slice(0, MOST_ROWS);
+  if (ids.length > 0 && !document.hidden && isIn.peek()) {
     abort?.abort();
     const mine = abort = new AbortController();
-    const ids = due.slice(0, MOST_ROWS);
+    const now = Date.now();
     try {
       const { workersConnection } = await ask(RowHistories, { filter: { ids }, first: ids.length, ...RANGE }, mine.signal);
       for (const id of ids) readAt.set(id, now);
@@ -73,19 +83,29 @@ async function read(): Promise<void> {
       if (mine.signal.aborted) return;
     }
   }
-  soon(PERIOD_MS);
+  if (seen.size > 0 && timer === undefined) soon(PERIOD_MS);
+}
+
+function appear(id: string): void {
+  seen.set(id, (seen.get(id) ?? 0) + 1);
+  if (isDue(id)) soon(REST_MS);
+  else if (timer === undefined) soon(PERIOD_MS);
+}
+
+function disappear(id: string): void {
+  const others = (seen.get(id) ?? 1) - 1;
+  if (others > 0) return void seen.set(id, others);
+  seen.delete(id);
+  if (histories.size <= MOST_KEPT) return;
+  histories.delete(id);
+  readAt.delete(id);
 }
 
 /** The CPU of a worker that is allocated: how it was in the last hours, as a share of its cores, and how it is. */
 export function CpuHistory({ worker: { id, cpuUsagePercent, usedCpuCores, cpuCores } }: { worker: Pick<Worker, 'id' | 'cpuUsagePercent' | 'usedCpuCores' | 'cpuCores'> }) {
   useEffect(() => {
-    seen.set(id, (seen.get(id) ?? 0) + 1);
-    if (!readAt.has(id)) soon(REST_MS);
-    return () => {
-      const others = (seen.get(id) ?? 1) - 1;
-      if (others > 0) seen.set(id, others);
-      else seen.delete(id);
-    };
+    appear(id);
+    return () => disappear(id);
   }, [id]);
   const now = `${usedCpuCores} of ${plural(cpuCores, 'core')} allocated to VMs`;
   const curves = history(id).value;
