@@ -191,7 +191,8 @@ mod exported {
     #[tokio::test]
     async fn the_span_of_a_request_is_a_child_of_its_clients_and_the_commit_one_of_it() {
         let (database, collector) = (TestDatabase::sqlite(), Collector::start().await);
-        let mut server = Server::start_in(&collector.variables(), &database, &[]).await;
+        let variables = [&collector.variables()[..], &[("AETHERIUM_LOG", "debug")]].concat();
+        let mut server = Server::start_in(&variables, &database, &[]).await;
         let started = "Spans are exported by OTLP, as OTEL_EXPORTER_OTLP_ENDPOINT asks for";
         server.program.has_said(started).await;
         for (over_graphql, name) in [(false, DRAIN), (true, "POST /graphql")] {

@@ -198,8 +198,6 @@ on_both_databases! {
     // What is told of a migration is what taking it back does, on tables with something in them.
     async fn what_is_lost_by_going_back_is_told_before(cluster: TestCluster) {
         cluster.add([worker("w1").vms([vm("vm-1"), vm("vm-2")]), worker("w2")]).await;
-        let reservation = json!({"vms": [{"vcpus": 1, "memory_mb": 1}], "ttl_seconds": 60});
-        let _ = cluster.rest().post("/api/v1/reservations").json(reservation).await;
         let cluster = cluster.restart_after(async |database: &TestDatabase| {
             let database = Database::connect(database.url()).await.unwrap();
             let before = tables(&database).await;
@@ -227,7 +225,7 @@ on_both_databases! {
             assert!(database.is_migrated().await.unwrap(), "nothing was changed");
             database.close().await.unwrap();
         }).await;
-        assert_eq!(cluster.rest().get("/api/v1/workers").await.body["total"], 2);
+        assert_eq!(cluster.rest().get("/api/v1/workers").await.json()["total"], 2);
     }
 
     // By a newer version, which went before this one in a rolling upgrade.
@@ -244,7 +242,7 @@ on_both_databases! {
             database.execute("UPDATE cluster SET revision = 1000").await;
         }).await;
         cluster.rest().post("/api/v1/workers/w1/drain").await;
-        let page = cluster.rest().get("/api/v1/events?limit=2&order=desc").await.body;
+        let page = cluster.rest().get("/api/v1/events?limit=2&order=desc").await.json();
         let kinds: Vec<_> = page["events"].as_array().unwrap().iter().map(|event| &event["kind"]).collect();
         assert_eq!(kinds, ["worker_drain_started", "worker_registered"], "{page}");
         let of_worker = cluster.graphql(r#"{ worker(id: "w1") { events(last: 2) { nodes { kind } } } }"#).await;
