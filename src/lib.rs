@@ -24,6 +24,7 @@
 //! | [`discovery`] | servers and workers in Consul; agents find servers there; nothing else reads or waits for it |
 //! | [`clock`], [`timing`], [`error`], [`config`] | the one source of time; the intervals and time-outs that depend on each other; what can go wrong; how settings are written |
 //! | [`tls`] | certificates and their fingerprints, for the listener and for clients |
+//! | [`trace`] | the trace context of requests, and spans for an OpenTelemetry collector |
 //! | [`json`] | how answers are written, for those who write many |
 //!
 //! # One request's journey
@@ -66,3 +67,4 @@ pub mod server;
 pub mod simulate;
 pub mod timing;
 pub mod tls;
+pub mod trace;

@@ -31,7 +31,7 @@ use crate::graphql::{DocumentCache, GraphqlOptions, ManifestError};
 use crate::history::HistorySampler;
 use crate::http::{self, Authenticator, FailedAuthentications, HttpOptions, ListenerOptions, RequestMetrics, Routes};
 use crate::journal::commands::RecordFailedAuthentications;
-use crate::journal::{Database, FileMoved, Journal, OpenError, ReservationSweeper, Retention, RetentionPruner};
+use crate::journal::{Database, Journal, JournalEnded, OpenError, ReservationSweeper, Retention, RetentionPruner};
 use crate::liveness_sweeper::{self, LivenessSweeper};
 use crate::metrics::{Family, Process, Source};
 use crate::monitoring::{self, Monitoring};
@@ -144,8 +144,8 @@ pub struct Server {
     stopping: CancellationToken,
     /// Where monitoring asks, beside the main listener.
     monitoring: Option<TcpListener>,
-    /// Why the journal ended, if the database file was moved.
-    moved: Arc<OnceLock<FileMoved>>,
+    /// Why the journal ended, if by no fault of ours.
+    journal_ended: Arc<OnceLock<JournalEnded>>,
     announcement: Option<Announcement>,
     /// The certificate to show, if connections are TLS.
     tls: Option<ServerTls>,
@@ -166,9 +166,9 @@ pub enum Crashed {
     /// The journal panicked.
     #[error("The journal ended by a fault of ours, which the log tells of.")]
     Fault,
-    /// The database file is not where it was.
+    /// The database is not what it was.
     #[error(transparent)]
-    FileMoved(FileMoved),
+    Journal(JournalEnded),
 }
 
 impl Server {
@@ -206,14 +206,15 @@ impl Server {
         }
         let (journal, writer) = Journal::open(database, clock.clone()).await.map_err(StartError::Load)?;
         let (tasks, finishing) = (TaskTracker::new(), CancellationToken::new());
-        let (crashed, moved) = (CancellationToken::new(), Arc::new(OnceLock::new()));
+        let (crashed, journal_ended) = (CancellationToken::new(), Arc::new(OnceLock::new()));
         tasks.spawn({
-            let (finishing, crash, moved) = (finishing.clone(), crashed.clone().drop_guard(), moved.clone());
+            let (finishing, crash) = (finishing.clone(), crashed.clone().drop_guard());
+            let journal_ended = journal_ended.clone();
             async move {
                 begin.await;
                 match writer.run(finishing).await {
                     Ok(()) => _ = crash.disarm(),
-                    Err(error) => _ = moved.set(error),
+                    Err(error) => _ = journal_ended.set(error),
                 }
             }
         });
@@ -247,7 +248,7 @@ impl Server {
             announcements_braked: Arc::default(),
             stopping: CancellationToken::new(),
             monitoring: None,
-            moved,
+            journal_ended,
             announcement,
             tls: None,
         })
@@ -436,14 +437,14 @@ impl Server {
         };
         // At the same time: sockets and requests in flight share one deadline.
         tokio::join!(serving, shutting_down);
-        let (crashed, moved) = (self.crashed.is_cancelled(), self.moved.clone());
+        let (crashed, journal_ended) = (self.crashed.is_cancelled(), self.journal_ended.clone());
         monitoring_closing.cancel();
         let (_, monitoring) = tokio::join!(self.finish(), monitoring);
         if let Err(error) = monitoring {
             error!(%error, "The listener of monitoring ended by a fault of ours");
         }
-        match moved.get() {
-            Some(moved) => Err(Crashed::FileMoved(moved.clone())),
+        match journal_ended.get() {
+            Some(ended) => Err(Crashed::Journal(ended.clone())),
             None if crashed => Err(Crashed::Fault),
             None => Ok(()),
         }

@@ -10,7 +10,7 @@ use std::fs;
 use std::io::{self, IsTerminal};
 use std::os::unix::fs::MetadataExt;
 
-use aetherium::http::{current_client, current_request};
+use aetherium::http::{current_client, current_request, current_trace};
 use anyhow::{Context, ensure};
 use serde::Serializer;
 use serde_json::{Map, Value};
@@ -169,6 +169,13 @@ where
     }
     if let Some(id) = current_request() {
         fields.add("request.id", id.to_string().into());
+    }
+    // By the names that OpenTelemetry has for logs of other forms than its own.
+    if let Some((trace_id, span_id)) = current_trace() {
+        fields.add("trace_id", trace_id.into());
+        if let Some(span_id) = span_id {
+            fields.add("span_id", span_id.into());
+        }
     }
     if let Some(address) = current_client() {
         fields.add("client.address", address.into());

@@ -86,6 +86,15 @@ pub(crate) const CLOSE_DATABASE_TIME: Duration = Duration::from_millis(300);
 /// kernel blocks. Whatever had to be finished is finished by then.
 pub const RUNTIME_SHUTDOWN_TIME: Duration = Duration::from_millis(200);
 
+/// How long spans that were not sent may then take to be exported. Of a shutdown that was slow it is less.
+const EXPORT_SPANS_TIME: Duration = Duration::from_secs(2);
+
+/// The time for spans that were not sent, so long after the process was told to stop: what is left until it would be
+/// killed, at most [`EXPORT_SPANS_TIME`].
+pub fn export_spans_time(since_told: Duration) -> Duration {
+    (KILL_AFTER - RUNTIME_SHUTDOWN_TIME).saturating_sub(since_told).min(EXPORT_SPANS_TIME)
+}
+
 /// After how long service managers and container runtimes kill a process that they have told to stop.
 const KILL_AFTER: Duration = Duration::from_secs(10);
 

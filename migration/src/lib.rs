@@ -25,6 +25,12 @@ mod m20261129_000014_history;
 /// carried on: a database that has seen this one has other names of tables and columns.
 pub const FIRST_BEFORE_RELEASE: &str = "m20261123_000001_cluster";
 
+/// With this the name of a migration ends that servers of the version before cannot go on beside. All others expand: they
+/// add tables, indexes, and columns that may be null or have a default, and change nothing that is there. The names of
+/// what was applied are in the database, so that an older program, which does not know the migration, can tell which it is
+/// (ADR 0077).
+pub const CONTRACT: &str = "_contract";
+
 /// All changes, oldest first.
 #[derive(Debug)]
 pub struct Migrator;

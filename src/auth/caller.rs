@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::principal::Principal;
+use crate::trace::TraceContext;
 
 /// What the audit trail says of a request, beside whose it is. It is asked only if an event is recorded.
 pub trait RequestDetails: fmt::Debug + Send + Sync {
@@ -13,6 +14,9 @@ pub trait RequestDetails: fmt::Debug + Send + Sync {
 
     /// The IP address that the request came from.
     fn address(&self) -> Option<IpAddr>;
+
+    /// The trace that it belongs to.
+    fn trace(&self) -> Option<&TraceContext>;
 }
 
 /// The caller of an operation. Cheap to clone.

@@ -109,6 +109,23 @@ impl Cli {
         }
     }
 
+    /// The name under which traces have the program while it runs this command, unless `OTEL_SERVICE_NAME` says another;
+    /// none if it has no part in any.
+    pub fn service_name(&self) -> Option<&'static str> {
+        match self.command {
+            Command::Serve(_) | Command::Dev(_) => Some("aetherium"),
+            Command::Agent(_) => Some("aetherium-agent"),
+            Command::Simulate(_) => Some("aetherium-simulate"),
+            Command::Operator(_) => Some("aetherium-cli"),
+            Command::Migrate(_)
+            | Command::Token(_)
+            | Command::Schema
+            | Command::Openapi
+            | Command::Completion(_)
+            | Command::Man(_) => None,
+        }
+    }
+
     /// Runs the command, until told to stop.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<ExitCode> {
         match self.command {

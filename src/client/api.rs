@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::token::ClientToken;
 use super::trust::Trust;
-use super::{ClientError, ErrorBody, api_url, header, http_client, is_json, media_type, read_body};
+use super::{ClientError, ErrorBody, api_url, header, http_client, is_json, media_type, read_body, send_traced};
 
 /// The longest wait for an answer, beyond what the question itself asks the server to wait.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -227,7 +227,7 @@ impl ApiClient {
         if let Some(token) = &self.token {
             call = call.header(AUTHORIZATION, token.header_value());
         }
-        let response = call.send().await.map_err(ClientError::network)?;
+        let response = send_traced(call, "/graphql").await.map_err(ClientError::network)?;
         if response.status().is_success() || !is_json(&response) {
             return read_answer(accept(response).await?).await;
         }
@@ -277,13 +277,13 @@ impl ApiClient {
             request = request.header(AUTHORIZATION, token.header_value());
         }
         let sent = match stream {
-            None => request.timeout(limit).send().await,
+            None => send_traced(request.timeout(limit), "").await,
             Some(last_event_id) => {
                 request = request.header(ACCEPT, NDJSON);
                 if let Some(id) = last_event_id {
                     request = request.header("last-event-id", id);
                 }
-                match tokio::time::timeout(limit, request.send()).await {
+                match tokio::time::timeout(limit, send_traced(request, "")).await {
                     Ok(sent) => sent,
                     Err(_) => return Err(silent()),
                 }

@@ -17,6 +17,7 @@ mod api;
 mod retry_limits;
 mod tls_problem;
 mod token;
+mod traced;
 mod trust;
 mod worker_token;
 
@@ -33,6 +34,7 @@ use self::retry_limits::REQUEST_TIMEOUT;
 pub use self::retry_limits::RetryLimits;
 use self::tls_problem::tls_problem;
 pub use self::token::{ClientToken, TokenFileError, TokenOptions, read_token_text};
+pub(crate) use self::traced::send_traced;
 pub use self::trust::{Trust, TrustError, TrustOptions};
 pub use self::worker_token::{JoinRequest, NotAWorkerToken, WorkerToken, public_id};
 
@@ -48,6 +50,9 @@ const IDLE_CONNECTIONS: usize = 1024;
 
 /// Longer than a heartbeat interval, so that a worker keeps its connection from one heartbeat to the next.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The path of a worker, as spans have it.
+const WORKER: &str = "/api/v1/workers/{id}";
 
 /// A connection to one server. Clones share the connections underneath and cost a reference count.
 #[derive(Clone, Debug)]
@@ -96,18 +101,18 @@ impl Client {
 
     /// Joins with a join token, which is the token of this client: `POST /api/v1/workers/{id}/join`.
     pub async fn join(&self, id: &str, request: &JoinRequest) -> Result<JoinedWorker, ClientError> {
-        self.call(Method::POST, self.worker(id, &["join"])?, request).await
+        self.call(Method::POST, self.worker(id, &["join"])?, "/api/v1/workers/{id}/join", request).await
     }
 
     /// Makes a worker known, or announces a new start of one: `PUT /api/v1/workers/{id}`.
     pub async fn register(&self, id: &str, registration: &Registration) -> Result<Registered, ClientError> {
-        let registered = self.call(Method::PUT, self.worker(id, &[])?, registration).await;
+        let registered = self.call(Method::PUT, self.worker(id, &[])?, WORKER, registration).await;
         registered.map_err(ClientError::about_a_start)
     }
 
     /// Tells that a worker is alive and what it runs: `POST /api/v1/workers/{id}/heartbeat`.
     pub async fn heartbeat(&self, id: &str, heartbeat: &Heartbeat) -> Result<HeartbeatReply, ClientError> {
-        self.call(Method::POST, self.worker(id, &["heartbeat"])?, heartbeat)
+        self.call(Method::POST, self.worker(id, &["heartbeat"])?, "/api/v1/workers/{id}/heartbeat", heartbeat)
             .await
             .map_err(|error| error.about_a_known_worker())
     }
@@ -126,7 +131,8 @@ impl Client {
             .workers
             .join("heartbeats")
             .map_err(|error| ClientError::Url { url: self.workers.to_string(), reason: error.to_string() })?;
-        let Answers { results } = self.call(Method::POST, url, &HeartbeatsBody { heartbeats: entries }).await?;
+        let body = HeartbeatsBody { heartbeats: entries };
+        let Answers { results } = self.call(Method::POST, url, "/api/v1/heartbeats", &body).await?;
         if results.len() != heartbeats.len() {
             let message = format!("it answered {} of {} heartbeats", results.len(), heartbeats.len());
             return Err(ClientError::not_the_server(message, None));
@@ -148,7 +154,7 @@ impl Client {
             }
         }
         let request = self.request(Method::DELETE, url);
-        let response = request.send().await.map_err(ClientError::network)?;
+        let response = send_traced(request, WORKER).await.map_err(ClientError::network)?;
         match accept(response).await.map_err(ClientError::about_a_known_worker)?.status() {
             StatusCode::NO_CONTENT => Ok(()),
             // A page of something on the way: the server has no body to give here.
@@ -160,10 +166,11 @@ impl Client {
         &self,
         method: Method,
         url: Url,
+        template: &'static str,
         body: &(impl Serialize + Sync),
     ) -> Result<T, ClientError> {
         let request = self.request(method, url).json(body);
-        let response = accept(request.send().await.map_err(ClientError::network)?).await?;
+        let response = accept(send_traced(request, template).await.map_err(ClientError::network)?).await?;
         if !is_json(&response) {
             let message = format!("{} came with {}, not with JSON", response.status(), media_type(&response));
             return Err(ClientError::not_the_server(message, None));

@@ -20,7 +20,7 @@ use super::address::Address;
 use super::check_state::CheckStatus;
 use super::error::ConsulError;
 use super::service::{SERVER, Service};
-use crate::client::{is_loopback, root_cause};
+use crate::client::{is_loopback, root_cause, send_traced};
 
 /// A Consul agent is on this machine, or near it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -209,7 +209,7 @@ impl Consul {
                 deregister_critical_service_after: DEREGISTER_AFTER,
             },
         };
-        self.put(self.http.request(Method::PUT, url).json(&body)).await
+        self.put(self.http.request(Method::PUT, url).json(&body), "/v1/agent/service/register").await
     }
 
     /// `PUT /v1/agent/check/update/:id`: says how a service is, and that somebody still says so.
@@ -220,7 +220,8 @@ impl Consul {
         output: &str,
     ) -> Result<(), CallError> {
         let url = self.url(&["agent", "check", "update", &service.check_id()])?;
-        self.put(self.http.request(Method::PUT, url).json(&json!({"Status": status.word(), "Output": output}))).await
+        let body = json!({"Status": status.word(), "Output": output});
+        self.put(self.http.request(Method::PUT, url).json(&body), "/v1/agent/check/update/{id}").await
     }
 
     /// `PUT /v1/agent/service/maintenance/:id`: takes a service out of what is passing, or puts it back.
@@ -230,13 +231,13 @@ impl Consul {
         if let Some(reason) = reason {
             url.query_pairs_mut().append_pair("reason", reason);
         }
-        self.put(self.http.request(Method::PUT, url)).await
+        self.put(self.http.request(Method::PUT, url), "/v1/agent/service/maintenance/{id}").await
     }
 
     /// `PUT /v1/agent/service/deregister/:id`: takes a service out.
     pub(super) async fn deregister(&self, service: &Service) -> Result<(), CallError> {
         let url = self.url(&["agent", "service", "deregister", &service.id])?;
-        self.put(self.http.request(Method::PUT, url)).await
+        self.put(self.http.request(Method::PUT, url), "/v1/agent/service/deregister/{id}").await
     }
 
     /// `GET /v1/health/service/aetherium?passing`: the servers that are well. After an index, Consul holds the answer
@@ -250,7 +251,7 @@ impl Consul {
             url.query_pairs_mut().append_pair("index", &index.to_string()).append_pair("wait", &wait);
             limit = BLOCKING_TIMEOUT;
         }
-        let response = self.send(self.http.get(url).timeout(limit)).await?;
+        let response = self.send(self.http.get(url).timeout(limit), "/v1/health/service/{name}").await?;
         let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
         let index = header("x-consul-index").and_then(|text| text.parse().ok());
         let index = index.ok_or_else(|| CallError::unavailable("its answer has no X-Consul-Index; is it Consul?"))?;
@@ -261,16 +262,16 @@ impl Consul {
         Ok(ServiceListing { index, servers: urls(&entries), is_filtered })
     }
 
-    async fn put(&self, request: RequestBuilder) -> Result<(), CallError> {
-        self.send(request.timeout(CALL_TIMEOUT)).await.map(drop)
+    async fn put(&self, request: RequestBuilder, template: &'static str) -> Result<(), CallError> {
+        self.send(request.timeout(CALL_TIMEOUT), template).await.map(drop)
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Response, CallError> {
+    async fn send(&self, request: RequestBuilder, template: &'static str) -> Result<Response, CallError> {
         let request = match self.token().await? {
             Some(token) => request.header("x-consul-token", token),
             None => request,
         };
-        let response = request.send().await.map_err(|error| CallError::network(&error))?;
+        let response = send_traced(request, template).await.map_err(|error| CallError::network(&error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);

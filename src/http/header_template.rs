@@ -11,8 +11,13 @@ use axum::{
     response::Response,
 };
 
+use crate::trace;
+
 /// The header of the request id, in requests and responses.
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The header of the trace that a request belongs to.
+pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static(trace::TRACEPARENT);
 
 /// The value of `X-Content-Type-Options`: browsers must not guess another type than the declared one.
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");

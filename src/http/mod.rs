@@ -43,8 +43,8 @@ pub use idempotency_key::{IdempotencyKey, WithIdempotencyKey};
 pub use middleware::origin::{self, Origin};
 pub(crate) use middleware::request_context::LONGEST_REQUEST_ID;
 pub use middleware::request_context::{
-    RequestId, current_caller, current_client, current_request, in_request_context, mark_as_command, note_shed,
-    unauthenticated,
+    RequestId, current_caller, current_client, current_request, current_trace, in_request_context, mark_as_command,
+    note_shed, unauthenticated,
 };
 pub use middleware::stack::{no_connection_for_what_goes_on, with_middleware};
 pub use negotiation::{Accept, EVENT_STREAM, NDJSON};

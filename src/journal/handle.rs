@@ -33,6 +33,7 @@ use crate::clock::Clock;
 use crate::cluster::{Cursor, Drain, Snapshot};
 use crate::error::{Error, Result};
 use crate::metrics::{Family, Source};
+use crate::trace::{self, Span, SpanKind};
 
 /// How long to wait for a revision that another server has committed.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -59,14 +60,22 @@ struct Shared {
     database: Database,
 }
 
-/// A command that waits for its commit.
+/// A command that waits for its commit, with the span of that.
 #[derive(Debug)]
-pub struct Submitted<T>(ReplyReceiver<T>);
+pub struct Submitted<T> {
+    reply: ReplyReceiver<T>,
+    span: Span,
+}
 
 impl<T> Submitted<T> {
     /// The reply, when the command is committed.
-    pub async fn committed(self) -> Result<Committed<T>> {
-        self.0.await.map_err(|_| Error::ShuttingDown)?
+    pub async fn committed(mut self) -> Result<Committed<T>> {
+        let outcome = self.reply.await.map_err(|_| Error::ShuttingDown).flatten();
+        match &outcome {
+            Ok(committed) => self.span.set("aetherium.revision", || committed.snapshot.revision),
+            Err(error) => self.span.fail(|| error.to_string()),
+        }
+        outcome
     }
 }
 
@@ -283,7 +292,9 @@ impl Journal {
     /// Puts a command into the queue, and waits for its reply later. It is refused at once if it would have to wait too
     /// long.
     pub fn submit<C: Command>(&self, command: C, caller: &Caller) -> Result<Submitted<C::Reply>> {
-        self.0.queue.send(command, caller, &self.0.published.load().snapshot).map(Submitted)
+        let span = commit_span(caller, command.lane());
+        let reply = self.0.queue.send(command, caller, &self.0.published.load().snapshot)?;
+        Ok(Submitted { reply, span })
     }
 
     /// Puts commands into the queue that came together: all of them, or none. They are committed together as far as one
@@ -293,8 +304,17 @@ impl Journal {
         commands: impl IntoIterator<Item = C>,
         caller: &Caller,
     ) -> Result<Vec<Submitted<C::Reply>>> {
+        let mut commands = commands.into_iter().peekable();
+        let mut span = commands.peek().map(|first| commit_span(caller, first.lane())).unwrap_or_default();
         let replies = self.0.queue.send_all(commands, caller, &self.0.published.load().snapshot)?;
-        Ok(replies.into_iter().map(Submitted).collect())
+        span.set("aetherium.commands", || replies.len() as u64);
+        let without = |reply| Submitted { reply, span: Span::default() };
+        let mut submitted: Vec<_> = replies.into_iter().map(without).collect();
+        // One for all of them, which is over when the last one is committed.
+        if let Some(last) = submitted.last_mut() {
+            last.span = span;
+        }
+        Ok(submitted)
     }
 
     /// Refuses heartbeats before their bodies are read, if even one would have to wait too long.
@@ -335,6 +355,16 @@ impl Journal {
     pub fn liveness_signs(&self) -> Arc<LivenessSigns> {
         self.0.signs.clone()
     }
+}
+
+/// The span of the time from when a command is put into the queue until its reply is there: of commands of requests, and
+/// only where spans are exported.
+fn commit_span(caller: &Caller, lane: Lane) -> Span {
+    let request = caller.request().filter(|_| trace::is_exporting());
+    let Some(parent) = request.and_then(|request| request.trace()) else { return Span::default() };
+    let mut span = Span::begin(SpanKind::Internal, Some(parent), || "journal commit".to_owned());
+    span.set("aetherium.lane", || lane.name());
+    span
 }
 
 impl Source for Journal {

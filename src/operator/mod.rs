@@ -48,6 +48,7 @@ use self::placement::{FitsOptions, ReleaseOptions, ReservationsOptions, ReserveO
 use self::purge::PurgeOptions;
 use self::status::StatusOptions;
 use self::wait::WaitOptions;
+use crate::trace::{self, Span, SpanKind};
 
 /// How long after a signal a command ends at the latest.
 const LONGEST_ENDING: Duration = Duration::from_secs(1);
@@ -116,7 +117,41 @@ impl OperatorCommand {
     /// Runs the command, and returns the exit status of the process. Failures are told here.
     pub async fn run(self) -> u8 {
         let notes = Notes::new(self.output().format);
-        conclude(&notes, self.carry_out(&notes)).await
+        // All that it asks is one trace, which goes on with that of whoever started it.
+        let parent = trace::of_environment();
+        let mut span = Span::begin(SpanKind::Internal, parent.as_ref(), || format!("aetherium {}", self.name()));
+        if let Some(own) = span.context().or(parent) {
+            trace::set_parent_of_calls(own);
+        }
+        let status = conclude(&notes, self.carry_out(&notes)).await;
+        span.set("process.exit.code", || u64::from(status));
+        if status != 0 {
+            span.fail(|| format!("exit status {status}"));
+        }
+        status
+    }
+
+    /// What it is called on the command line.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Status(_) => "status",
+            Self::Workers(_) => "workers",
+            Self::Vms(_) => "vms",
+            Self::Drain(_) => "drain",
+            Self::Activate(_) => "activate",
+            Self::Drains(_) => "drains",
+            Self::Wait(_) => "wait",
+            Self::Purge(_) => "purge",
+            Self::Fits(_) => "fits",
+            Self::Reserve(_) => "reserve",
+            Self::Release(_) => "release",
+            Self::Reservations(_) => "reservations",
+            Self::Events(_) => "events",
+            Self::Api(_) => "api",
+            Self::Query(_) => "query",
+            Self::Login(_) => "login",
+            Self::Logout(_) => "logout",
+        }
     }
 
     async fn carry_out(&self, notes: &Notes) -> Result<(), Failure> {

@@ -33,7 +33,8 @@ async fn all_refuse(url: &str, words: &[&str]) {
 }
 
 async fn migrate(direction: &str, database: &TestDatabase) {
-    let exit = Program::run(&["migrate", direction, "--database-url", database.url()]).await;
+    let yes: &[&str] = if direction == "down" { &["--yes"] } else { &[] };
+    let exit = Program::run(&[&["migrate", direction, "--database-url", database.url()], yes].concat()).await;
     assert_eq!(exit.code, Some(0), "{}", exit.err);
 }
 
@@ -133,8 +134,39 @@ on_both_databases! {
         }
     }
 
-    async fn tables_of_a_newer_version_are_told_as_such(database: TestDatabase) {
+    async fn tables_of_a_newer_version_are_used_until_it_takes_something_away(database: TestDatabase) {
         Server::start(&database).await.stop().await;
+        // It has added something, which does no harm.
+        database.execute("INSERT INTO seaql_migrations VALUES ('m29991231_000001_of_the_future', 1)").await;
+        for further in [&[][..], &["--no-migrate"]] {
+            let server = Server::start_with(&database, further).await;
+            assert_eq!(server.get("/health").await["status"], "ok");
+            server.stop().await;
+        }
+        let status = Program::run(&["migrate", "status", "--database-url", database.url()]).await;
+        assert_eq!((status.code, status.out.lines().last()), (Some(0), Some("newer    m29991231_000001_of_the_future")));
+        // Only the version that knows a migration can take it back.
+        let newer = ["newer version of Aetherium", "m29991231_000001_of_the_future"];
+        for further in [&[][..], &["--yes"]] {
+            let down = [&["migrate", "down", "--database-url", database.url()], further].concat();
+            assert_refused(&Program::run(&down).await, &newer);
+        }
+
+        let server = Server::start(&database).await;
+        database.execute("INSERT INTO seaql_migrations VALUES ('m29991231_000002_less_contract', 1)").await;
+        let exit = server.program.exit().await;
+        assert_eq!(exit.code, Some(1), "{}", exit.err);
+        let sentence = exit.err.lines().last().unwrap();
+        for words in ["A newer version of Aetherium has changed the tables", "m29991231_000002_less_contract"] {
+            assert!(sentence.contains(words), "{sentence}");
+        }
+        all_refuse(database.url(), &["newer version of Aetherium", "m29991231_000002_less_contract"]).await;
+    }
+
+    // Whoever knows of the unknown ones has applied what was before them.
+    async fn tables_that_lack_something_and_have_something_unknown_are_refused(database: TestDatabase) {
+        Server::start(&database).await.stop().await;
+        migrate("down", &database).await;
         database.execute("INSERT INTO seaql_migrations VALUES ('m29991231_000001_of_the_future', 1)").await;
         all_refuse(database.url(), &["newer version of Aetherium", "m29991231_000001_of_the_future"]).await;
     }

@@ -53,3 +53,4 @@ mod stream_delivery;
 mod subscribers;
 mod tls;
 mod token_command;
+mod tracing;

@@ -7,11 +7,12 @@ use sea_orm::DbBackend;
 use crate::database::{EmptyDatabase, TestDatabase};
 use crate::harness::{Program, Server};
 
-/// What `migrate` says, by line: what became of a migration, and its name.
+/// What `migrate` says, by line: what became of a migration, and its name; not what was lost with it.
 async fn migrate(direction: &str, database: &TestDatabase) -> Vec<(String, String)> {
-    let exit = Program::run(&["migrate", direction, "--database-url", database.url()]).await;
+    let yes: &[&str] = if direction == "down" { &["--yes"] } else { &[] };
+    let exit = Program::run(&[&["migrate", direction, "--database-url", database.url()], yes].concat()).await;
     assert_eq!((exit.code, exit.err.as_str()), (Some(0), ""));
-    let lines = exit.out.lines().map(|line| {
+    let lines = exit.out.lines().filter(|line| !line.starts_with("lost ")).map(|line| {
         let (became, name) = line.rsplit_once(' ').unwrap();
         (became.trim().to_owned(), name.to_owned())
     });
@@ -48,6 +49,13 @@ on_both_databases! {
         let server = Server::start_with(&database, &["--no-migrate"]).await;
         assert_eq!(server.get("/workers").await["total"], 0);
         server.stop().await;
+
+        // Without being sure, nothing is taken back, and what would be lost is told.
+        let down = Program::run(&["migrate", "down", "--database-url", database.url()]).await;
+        assert_eq!((down.code, down.err.lines().count()), (Some(1), 1), "{}", down.err);
+        assert!(down.err.contains("Nothing was changed") && down.err.contains("--yes"), "{}", down.err);
+        assert!(down.out.lines().all(|line| line.starts_with("would lose ")) && !down.out.is_empty(), "{}", down.out);
+        assert_eq!(migrate("status", &database).await, every("applied"));
 
         let last = names.last().unwrap().clone();
         assert_eq!(migrate("down", &database).await, [("taken back".to_owned(), last.clone())]);

@@ -11,6 +11,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use aetherium::cluster::Cursor;
@@ -24,7 +25,7 @@ use tokio::sync::watch;
 use tokio::time::{Duration, timeout};
 
 use crate::database::TestDatabase;
-use crate::harness::{EventStream, Protocol, Server, Told, http};
+use crate::harness::{EventStream, Program, Protocol, Server, Told, http, previous_build};
 
 /// Workers that report, each by one writer.
 const WRITERS: usize = 4;
@@ -256,12 +257,68 @@ fn compare(who: &str, told: &[Told], log: &[Told]) {
     );
 }
 
-/// Lets it all happen at once, and compares.
+/// Upgrades both servers of the previous build, one after the other, and brings back that build: with the tables that it
+/// knows, and what was added to them gone.
+async fn upgrade_and_return(
+    database: &TestDatabase,
+    mut servers: Vec<Server>,
+    addresses: watch::Sender<Addresses>,
+    mut acknowledged: watch::Receiver<usize>,
+) -> (Vec<Server>, watch::Sender<Addresses>) {
+    const SHARE: usize = WRITERS * ROUNDS * REQUESTS / 4;
+    let previous = previous_build();
+    let status = async |program: &Path| {
+        let arguments = ["migrate", "status", "--database-url", database.url()];
+        let exit = Program::start_build(program, &arguments, &[]).exit().await;
+        assert_eq!(exit.code, Some(0), "{}", exit.err);
+        exit.out.lines().count()
+    };
+    let present = Path::new(env!("CARGO_BIN_EXE_aetherium"));
+    let known_before = status(&previous).await;
+    // Each serves for a while, the first new one beside an old one, which finds tables that it does not know.
+    for (place, share) in [(1, 1), (0, 2)] {
+        acknowledged.wait_for(|count| *count >= share * SHARE).await.unwrap();
+        addresses.send_modify(|addresses| addresses[place] = None);
+        servers.remove(place).stop().await;
+        let server = Server::start_build(present, database).await;
+        addresses.send_modify(|addresses| addresses[place] = Some(server.address));
+        servers.insert(place, server);
+    }
+    acknowledged.wait_for(|count| *count >= 3 * SHARE).await.unwrap();
+    addresses.send_modify(|addresses| addresses.fill(None));
+    for server in servers {
+        server.stop().await;
+    }
+    for _ in known_before..status(present).await {
+        let exit = Program::run(&["migrate", "down", "--yes", "--database-url", database.url()]).await;
+        assert_eq!(exit.code, Some(0), "{}", exit.err);
+    }
+    let servers = vec![Server::start_build(&previous, database).await, Server::start_build(&previous, database).await];
+    addresses.send_replace(servers.iter().map(|server| Some(server.address)).collect());
+    (servers, addresses)
+}
+
+/// Lets it all happen at once while servers are killed, and compares.
 async fn observe(database: TestDatabase, servers: usize) {
     let mut running = Vec::new();
     for _ in 0..servers {
         running.push(Server::start(&database).await);
     }
+    observe_while(database, running, KILLS, kill).await;
+}
+
+/// Lets it all happen at once while servers end, so many of them and in this way, and compares.
+async fn observe_while(
+    database: TestDatabase,
+    running: Vec<Server>,
+    ends: usize,
+    turnover: impl AsyncFnOnce(
+        &TestDatabase,
+        Vec<Server>,
+        watch::Sender<Addresses>,
+        watch::Receiver<usize>,
+    ) -> (Vec<Server>, watch::Sender<Addresses>),
+) {
     let (addresses, present) = watch::channel(running.iter().map(|server| Some(server.address)).collect());
     let cluster = Cluster { http: http(), addresses: present };
     let start = running[0].get("/events?limit=1").await["end_cursor"].as_str().unwrap().to_owned();
@@ -296,7 +353,7 @@ async fn observe(database: TestDatabase, servers: usize) {
     });
     let readers: Vec<_> = readers.collect();
 
-    let (running, _addresses) = kill(&database, running, addresses, progress).await;
+    let (running, _addresses) = turnover(&database, running, addresses, progress).await;
     let mut acknowledged: Vec<_> = join_all(writers).await.into_iter().flat_map(Result::unwrap).collect();
     // Whoever was killed may have taken the last word of another server with it.
     let revisions = join_all(running.iter().map(|server| server.read("/cluster/stats"))).await;
@@ -322,7 +379,7 @@ async fn observe(database: TestDatabase, servers: usize) {
         let Reader { protocol, told, begun, broken, .. } = reader.unwrap();
         let who = format!("{protocol:?}, who followed {begun} times, {broken} times to a server's end");
         compare(&who, &told, &log);
-        assert!(begun > KILLS && broken > 0, "{who}: that proves little");
+        assert!(begun > ends && broken > 0, "{who}: that proves little");
     }
     for server in running {
         server.stop().await;
@@ -336,4 +393,18 @@ on_both_databases! {
         let servers = if database.backend() == DbBackend::Postgres { 2 } else { 1 };
         timeout(DEADLINE, observe(database, servers)).await.expect("followers should be told of everything");
     }
+}
+
+// ADR 0077
+#[tokio::test]
+async fn followers_through_a_rolling_upgrade_and_back_are_told_once_of_all_that_was_acknowledged() {
+    let behaviour = async |database: TestDatabase| {
+        let previous = previous_build();
+        let running =
+            vec![Server::start_build(&previous, &database).await, Server::start_build(&previous, &database).await];
+        // Each reader loses a server twice at least: of the two that are upgraded one, and the one before the way back.
+        let observed = observe_while(database, running, 2, upgrade_and_return);
+        timeout(DEADLINE, observed).await.expect("followers should be told of everything");
+    };
+    TestDatabase::postgres_without_tables().await.run(behaviour).await;
 }

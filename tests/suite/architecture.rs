@@ -7,7 +7,7 @@ use std::path::Path;
 /// Each room with the rooms it may see. A room that is not here may not see, or be seen by, anybody.
 const MAY_SEE: &[(&str, &[&str])] = &[
     ("agent", &["client", "discovery", "tls"]),
-    ("auth", &["clock"]),
+    ("auth", &["clock", "trace"]),
     (
         "cli",
         &[
@@ -26,9 +26,10 @@ const MAY_SEE: &[(&str, &[&str])] = &[
             "telemetry",
             "timing",
             "tls",
+            "trace",
         ],
     ),
-    ("client", &["tls"]),
+    ("client", &["tls", "trace"]),
     ("clock", &[]),
     ("cluster", &["auth", "clock", "render"]),
     ("config", &[]),
@@ -39,13 +40,13 @@ const MAY_SEE: &[(&str, &[&str])] = &[
         &["auth", "clock", "cluster", "error", "history", "http", "json", "metrics", "pages", "render", "resolvers"],
     ),
     ("history", &["clock", "cluster", "error", "journal"]),
-    ("http", &["auth", "metrics", "tls"]),
+    ("http", &["auth", "metrics", "tls", "trace"]),
     ("json", &[]),
-    ("journal", &["auth", "clock", "cluster", "error", "metrics"]),
+    ("journal", &["auth", "clock", "cluster", "error", "metrics", "trace"]),
     ("liveness_sweeper", &["auth", "clock", "cluster", "error", "journal", "timing"]),
     ("metrics", &[]),
     ("monitoring", &["cluster", "http", "metrics", "resolvers"]),
-    ("operator", &["client", "cluster", "config", "tls"]),
+    ("operator", &["client", "cluster", "config", "tls", "trace"]),
     ("pages", &["http"]),
     ("render", &["clock"]),
     ("resolvers", &["auth", "clock", "cluster", "error", "history", "journal", "metrics", "render", "timing"]),
@@ -75,6 +76,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("telemetry", &["http"]),
     ("timing", &[]),
     ("tls", &["clock"]),
+    ("trace", &[]),
 ];
 
 /// Crates that only some rooms may know.
@@ -85,9 +87,13 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("axum", &["graphql", "http", "monitoring", "pages", "rest", "server"]),
     ("entity", &["journal"]),
     ("migration", &["cli", "journal"]),
+    ("opentelemetry", &["trace"]),
+    ("opentelemetry_http", &["trace"]),
+    ("opentelemetry_otlp", &["trace"]),
+    ("opentelemetry_sdk", &["trace"]),
     ("prometheus_client", &["metrics"]),
     ("rcgen", &["tls"]),
-    ("reqwest", &["client", "discovery"]),
+    ("reqwest", &["client", "discovery", "trace"]),
     ("sea_orm", &["cli", "error", "journal", "server"]),
     ("tokio_rustls", &["http"]),
     ("utoipa", &["rest"]),

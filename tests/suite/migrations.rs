@@ -6,8 +6,8 @@ use aetherium::auth::CostLimit;
 use aetherium::clock::Clock;
 use aetherium::graphql::GraphqlOptions;
 use aetherium::http::HttpOptions;
-use aetherium::journal::Database;
-use aetherium::journal::Retention;
+use aetherium::journal::{Database, MigrationStatus};
+use aetherium::journal::{Loss, Retention};
 use aetherium::server::{Server, ServerOptions};
 use aetherium::timing::Timing;
 use migration::{Migrator, MigratorTrait};
@@ -92,6 +92,33 @@ async fn columns(database: &Database, table: &str) -> Vec<(String, bool)> {
     columns.collect::<BTreeMap<_, _>>().into_iter().collect()
 }
 
+/// The tables with their columns, each with whether it may be null.
+async fn shape(database: &Database) -> BTreeMap<String, Vec<(String, bool)>> {
+    let mut shape = BTreeMap::new();
+    for table in tables(database).await {
+        shape.insert(table.clone(), columns(database, &table).await);
+    }
+    shape
+}
+
+/// The columns that a row has to be given a value for, as `table.column`.
+async fn required_columns(database: &Database) -> Vec<String> {
+    let backend = database.backend();
+    let sql = match backend {
+        DbBackend::Sqlite => {
+            "SELECT tables.name || '.' || columns.name AS name FROM sqlite_master AS tables \
+             JOIN pragma_table_info(tables.name) AS columns \
+             WHERE tables.type = 'table' AND columns.\"notnull\" AND columns.dflt_value IS NULL"
+        }
+        _ => {
+            "SELECT table_name || '.' || column_name AS name FROM information_schema.columns \
+             WHERE table_schema = 'public' AND is_nullable = 'NO' AND column_default IS NULL"
+        }
+    };
+    let rows = database.readers().query_all_raw(Statement::from_string(backend, sql)).await.unwrap();
+    rows.iter().map(|row| row.try_get("", "name").unwrap()).collect()
+}
+
 /// How many rows each of these tables has.
 async fn rows_of(database: &Database, tables: &[&str]) -> Vec<i64> {
     let mut rows = Vec::new();
@@ -134,10 +161,94 @@ on_both_databases! {
         database.migrate().await.unwrap();
         for undone in 1..=Migrator::migrations().len() {
             database.migrate_back(1).await.unwrap();
-            let pending = database.migrations().await.unwrap().into_iter().filter(|(_, is_applied)| !is_applied);
+            let pending = database.migrations().await.unwrap().into_iter().filter(|(_, status)| *status == MigrationStatus::Pending);
             assert_eq!(pending.count(), undone);
         }
         database.close().await.unwrap();
+    }
+
+    // By its name; see ADR 0077.
+    async fn a_migration_that_does_not_say_otherwise_only_adds(empty: EmptyDatabase) {
+        let EmptyDatabase(db) = empty;
+        let database = Database::connect(db.url()).await.unwrap();
+        database.migrate().await.unwrap();
+        // Those before were made before there was that rule.
+        let first = Migrator::migrations().iter().position(|one| one.name().ends_with("000010_reservations")).unwrap();
+        for migration in Migrator::migrations().iter().skip(first).rev() {
+            let (with, required_with) = (shape(&database).await, required_columns(&database).await);
+            database.migrate_back(1).await.unwrap();
+            let (without, required_without) = (shape(&database).await, required_columns(&database).await);
+            if migration.name().ends_with(migration::CONTRACT) {
+                continue;
+            }
+            let name = migration.name();
+            for (table, columns) in &without {
+                let left = with.get(table).unwrap_or_else(|| panic!("{name} takes the table {table} away"));
+                assert!(columns.iter().all(|column| left.contains(column)), "{name} changes {table}: {columns:?}, {left:?}");
+                let of_table = |columns: &[String]| {
+                    let prefix = format!("{table}.");
+                    columns.iter().filter(|column| column.starts_with(&prefix)).cloned().collect::<Vec<_>>()
+                };
+                let (now, before) = (of_table(&required_with), of_table(&required_without));
+                assert!(now.iter().all(|column| before.contains(column)), "{name} needs a value in {now:?}");
+            }
+        }
+        database.close().await.unwrap();
+    }
+
+    // What is told of a migration is what taking it back does, on tables with something in them.
+    async fn what_is_lost_by_going_back_is_told_before(cluster: TestCluster) {
+        cluster.add([worker("w1").vms([vm("vm-1"), vm("vm-2")]), worker("w2")]).await;
+        let cluster = cluster.restart_after(async |database: &TestDatabase| {
+            let database = Database::connect(database.url()).await.unwrap();
+            let before = tables(&database).await;
+            let all = u32::try_from(Migrator::migrations().len()).unwrap();
+            let losses = database.preview_migrating_back(all).await.unwrap();
+            let told: Vec<_> = losses.iter().map(ToString::to_string).collect();
+            for expected in ["table worker, 2 rows", "table cluster, 1 row"] {
+                assert!(told.iter().any(|loss| loss == expected), "{expected}: {told:?}");
+            }
+            let dropped: Vec<_> =
+                losses.iter().filter_map(|loss| if let Loss::Table { name, .. } = loss { Some(name) } else { None }).collect();
+            assert_eq!(dropped, TABLES.iter().collect::<Vec<_>>(), "all of them, and nothing else");
+            let since = steps_back_to("000012_event_fields");
+            let losses = database.preview_migrating_back(since).await.unwrap();
+            let told: Vec<_> = losses.iter().map(ToString::to_string).collect();
+            // Two VMs were started, each of which an event names; workers have none set aside.
+            for expected in [
+                "column event.vm_name, its value in 2 rows",
+                "column event.previous_status, its value in 0 rows",
+                "column worker.set_aside_vms, its value in 0 rows",
+            ] {
+                assert!(told.iter().any(|loss| loss == expected), "{expected}: {told:?}");
+            }
+            assert_eq!(tables(&database).await, before);
+            assert!(database.is_migrated().await.unwrap(), "nothing was changed");
+            database.close().await.unwrap();
+        }).await;
+        assert_eq!(cluster.rest().get("/api/v1/workers").await.json()["total"], 2);
+    }
+
+    // By a newer version, which went before this one in a rolling upgrade.
+    async fn events_of_kinds_that_are_not_known_are_passed_over(cluster: TestCluster) {
+        cluster.add([worker("w1")]).await;
+        let cluster = cluster.restart_after(async |database: &TestDatabase| {
+            for position in 0..3 {
+                let at = "'2026-11-29 00:00:00+00:00'";
+                database.execute(&format!(
+                    "INSERT INTO event (revision, position, at, kind, worker_id, message) \
+                     VALUES (1000, {position}, {at}, 'worker_dreamt', 'w1', 'Worker w1 dreamt')"
+                )).await;
+            }
+            database.execute("UPDATE cluster SET revision = 1000").await;
+        }).await;
+        cluster.rest().post("/api/v1/workers/w1/drain").await;
+        let page = cluster.rest().get("/api/v1/events?limit=2&order=desc").await.json();
+        let kinds: Vec<_> = page["events"].as_array().unwrap().iter().map(|event| &event["kind"]).collect();
+        assert_eq!(kinds, ["worker_drain_started", "worker_registered"], "{page}");
+        let of_worker = cluster.graphql(r#"{ worker(id: "w1") { events(last: 2) { nodes { kind } } } }"#).await;
+        let expected = json!([{"kind": "WORKER_REGISTERED"}, {"kind": "WORKER_DRAIN_STARTED"}]);
+        assert_eq!(of_worker["worker"]["events"]["nodes"], expected, "{of_worker}");
     }
 
     async fn the_tables_have_the_columns_of_the_entities(empty: EmptyDatabase) {
@@ -253,7 +364,7 @@ on_both_databases! {
         db.execute("CREATE VIEW event AS SELECT 1 AS revision").await;
         let failure = database.migrate().await.unwrap_err().to_string();
         assert!(failure.contains("Cannot migrate") && failure.contains("event"), "{failure}");
-        assert!(database.migrations().await.unwrap().iter().all(|(_, is_applied)| !is_applied));
+        assert!(database.migrations().await.unwrap().iter().all(|(_, status)| *status == MigrationStatus::Pending));
         db.execute("DROP VIEW event").await;
         assert_eq!(tables(&database).await, [] as [&str; 0]);
         database.migrate().await.unwrap();

@@ -32,13 +32,14 @@ use crate::auth::{Caller, NoCredential, Principal, RequestDetails};
 use crate::http::authentication::Authenticator;
 use crate::http::error::HttpError;
 use crate::http::forwarded_client::forwarded_client;
-use crate::http::header_template::X_REQUEST_ID;
+use crate::http::header_template::{TRACEPARENT, X_REQUEST_ID};
 use crate::http::negotiation::ErrorFormat;
 use crate::http::options::HttpOptions;
 use crate::http::routing::Router;
 use crate::http::routing::{ErrorBodyWriter, Route, RouteMatch};
 use crate::http::server::connection::{current_peer, is_encrypted};
 use crate::http::session_cookie;
+use crate::trace::{self, Span, SpanKind, TraceContext};
 
 /// The longest request id that a client may choose: several times a UUID or a W3C trace id.
 pub(crate) const LONGEST_REQUEST_ID: usize = 128;
@@ -125,6 +126,17 @@ pub fn current_client() -> Option<String> {
     )
 }
 
+/// The id of the trace that the request that the task answers belongs to, for log lines, and that of its span if spans are
+/// exported: 32 and 16 hexadecimal digits.
+pub fn current_trace() -> Option<(String, Option<String>)> {
+    RequestContext::ask(|context| {
+        let trace = context.trace.as_deref()?;
+        let span_id = trace::is_exporting().then(|| format!("{:016x}", trace.span_id()));
+        Some((format!("{:032x}", trace.trace_id()), span_id))
+    })
+    .flatten()
+}
+
 /// The caller of the request that the task answers; without one, as in unit tests, nobody.
 pub fn current_caller() -> Caller {
     CURRENT
@@ -139,6 +151,10 @@ impl RequestDetails for RequestContext {
 
     fn address(&self) -> Option<IpAddr> {
         self.client
+    }
+
+    fn trace(&self) -> Option<&TraceContext> {
+        self.trace.as_deref()
     }
 }
 
@@ -186,6 +202,9 @@ impl fmt::Debug for SharedState {
 pub struct RequestContext {
     /// The id, decided before anything else.
     pub id: RequestId,
+    /// The trace that it belongs to, and its span in it; of a program that exports no spans, what its client sent. Hardly
+    /// any request has one, hence the box.
+    pub trace: Option<Box<TraceContext>>,
     pub began: Instant,
     /// Who sends it.
     pub principal: Principal,
@@ -212,10 +231,11 @@ pub struct RequestContext {
 }
 
 impl RequestContext {
-    /// Opens the context of a request.
-    pub fn open(request: &Request, state: &Arc<SharedState>) -> Arc<Self> {
+    /// Opens the context of a request, and begins its span.
+    pub fn open(request: &Request, state: &Arc<SharedState>) -> (Arc<Self>, Span) {
         let (mut id, mut asked, mut encodings) = (None, ErrorFormat::default(), AcceptEncoding::default());
         let (mut authorization, mut has_cookies) = (None, false);
+        let (mut traceparent, mut traceparents) = (None, 0);
         // All headers in one walk: a look-up by name for each takes longer than walking the few that most requests have
         // (ADR 0036).
         for (name, value) in request.headers() {
@@ -225,6 +245,9 @@ impl RequestContext {
                 encodings.add(value);
             } else if name == X_REQUEST_ID {
                 id = id.or(Some(value));
+            } else if name == TRACEPARENT {
+                traceparent = Some(value);
+                traceparents += 1;
             } else if name == header::AUTHORIZATION {
                 // Of two, nobody can tell which is meant.
                 authorization = Some(if authorization.is_none() { value } else { &SEVERAL });
@@ -233,8 +256,13 @@ impl RequestContext {
             }
         }
         let found = state.routes.find(request.uri().path());
+        // Of two, nobody can tell which is meant.
+        let sent = traceparent.filter(|_| traceparents == 1).and_then(|value| trace_of(value, request));
+        let span = span_of(request, sent.as_ref(), found.as_ref().and_then(|found| state.routes.route(found)));
+        let trace = span.context().or(sent).map(Box::new);
         let format = found.as_ref().and_then(|found| state.routes.route(found)?.wants.failures);
-        Arc::new(Self {
+        let context = Arc::new(Self {
+            trace,
             failures: format.map(|format| ((format.media_type)(request.headers()), format.body)),
             id: RequestId::of(id),
             began: Instant::now(),
@@ -256,7 +284,8 @@ impl RequestContext {
             body_is_awaited: AtomicBool::new(false),
             is_said_to_be_command: AtomicBool::new(false),
             is_shed: AtomicBool::new(false),
-        })
+        });
+        (context, span)
     }
 
     /// Runs a future in this context.
@@ -324,6 +353,32 @@ impl RequestContext {
     pub fn note_body_awaited(&self, awaited: bool) {
         self.body_is_awaited.store(awaited, Relaxed);
     }
+}
+
+/// The trace that a client says its request belongs to.
+fn trace_of(traceparent: &HeaderValue, request: &Request) -> Option<TraceContext> {
+    let states = request.headers().get_all(trace::TRACESTATE);
+    TraceContext::parse(traceparent.as_bytes(), states.iter().map(HeaderValue::as_bytes))
+}
+
+/// Begins the span of a request. Without an exporter, nothing is asked or written for it.
+fn span_of(request: &Request, parent: Option<&TraceContext>, route: Option<&Route>) -> Span {
+    let (method, uri) = (request.method(), request.uri());
+    let name = || match route {
+        Some(route) => format!("{method} {}", route.path),
+        None => method.to_string(),
+    };
+    let mut span = Span::begin(SpanKind::Server, parent, name);
+    span.set("http.request.method", || method.as_str());
+    span.set("url.scheme", || if is_encrypted() { "https" } else { "http" });
+    match route {
+        Some(route) => {
+            span.set("http.route", || route.path);
+            span.set("url.path", || if route.wants.hides_path { route.path } else { uri.path() });
+        }
+        None => span.set("url.path", || uri.path()),
+    }
+    span
 }
 
 /// Who sends a request with cookies. That of a session counts only if the request is of a page of this server: of a

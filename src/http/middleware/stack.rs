@@ -78,7 +78,7 @@ fn observe(
     cors: Option<&CorsLayer>,
     request: Request,
 ) -> impl Future<Output = Result<Response, Infallible>> + Send + use<> {
-    let context = RequestContext::open(&request, state);
+    let (context, mut span) = RequestContext::open(&request, state);
     let answer = Arc::clone(&context).current(shared(&context, cors, request));
     async move {
         let mut response = answer.await?;
@@ -88,6 +88,11 @@ fn observe(
         debug_assert!(headers.values().all(|value| !value.is_empty()), "nobody has said what: {headers:?}");
         context.count(response.status());
         write_line(&context, response.status());
+        let status = response.status();
+        span.set("http.response.status_code", || status.as_u16());
+        if status.is_server_error() {
+            span.fail(|| status.to_string());
+        }
         Ok(response)
     }
 }
@@ -277,6 +282,7 @@ fn write_line(context: &RequestContext, status: StatusCode) {
                 http.route = context.route(),
                 http.status = status.as_u16(),
                 request.id = %context.id,
+                trace_id = context.trace.as_ref().map(|trace| display(format!("{:032x}", trace.trace_id()))),
                 latency_ms = latency.as_secs_f64() * 1e3,
                 "{method} {} answered {} in {:.1?}",
                 *path,

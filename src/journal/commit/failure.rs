@@ -10,7 +10,19 @@ use sea_orm::{DbErr, RuntimeErr};
 
 use crate::error::Error;
 use crate::journal::queue::pending_command::DecisionPanicked;
+use crate::journal::store::applied_migrations::TablesContracted;
 use crate::journal::store::sqlite_files::{FileCheckError, FileMoved};
+
+/// Why the journal ends without being told to: left running, its server would refuse every change.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum JournalEnded {
+    /// The file of the database is not where it was.
+    #[error(transparent)]
+    FileMoved(#[from] FileMoved),
+    /// The tables are not those that this version can use.
+    #[error(transparent)]
+    TablesContracted(#[from] TablesContracted),
+}
 
 /// Why a batch was not committed.
 pub enum Failure {

@@ -3,7 +3,7 @@
 //! It takes what waits in the [queue](super::queue), has it decided on a [batch](super::batch), has the
 //! [store](super::store) write it, and publishes the new state.
 
-mod failure;
+pub mod failure;
 pub mod health;
 mod watchdog;
 pub mod writer;

@@ -21,7 +21,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::failure::{Failure, file_moved, is_about_the_tables, is_timeout, outage};
+use super::failure::{Failure, JournalEnded, file_moved, is_about_the_tables, is_timeout, outage};
 use super::health::CommitHealth;
 use super::watchdog::{self, WorkKind};
 use crate::clock::Clock;
@@ -41,7 +41,7 @@ use crate::journal::store::database::Database;
 use crate::journal::store::heartbeat_rows::HeartbeatRows;
 use crate::journal::store::outage::Outage;
 use crate::journal::store::rows;
-use crate::journal::store::sqlite_files::{FileCheckError, FileMoved};
+use crate::journal::store::sqlite_files::FileCheckError;
 use crate::journal::store::statement_meter::uncounted;
 use crate::journal::store::write_batch::write_batch;
 
@@ -146,9 +146,9 @@ impl Writer {
         self.metrics.clone()
     }
 
-    /// Commits whatever waits as soon as the previous batch is done, until told to stop, or until what is committed
-    /// would be lost.
-    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), FileMoved> {
+    /// Commits whatever waits as soon as the previous batch is done, until told to stop, until what is committed would be
+    /// lost, or until the tables are those of a newer version that this one cannot use.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), JournalEnded> {
         let Some(thread) = self.database.writer_thread().cloned() else { return self.commit_all(shutdown).await };
         // Replies are sent from this thread, where those who wait for them are: waking each of them from another thread
         // takes a system call.
@@ -162,7 +162,7 @@ impl Writer {
         tokio::join!(thread.run(self.commit_all(shutdown)), acknowledging).0
     }
 
-    async fn commit_all(mut self, shutdown: CancellationToken) -> Result<(), FileMoved> {
+    async fn commit_all(mut self, shutdown: CancellationToken) -> Result<(), JournalEnded> {
         let mut polls = interval(POLL_PERIOD);
         polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let poll_now = self.poll_now.clone();
@@ -177,7 +177,7 @@ impl Writer {
                     if is_multi_server {
                         self.poll().await;
                     } else if let Err(FileCheckError::Moved(moved)) = self.database.check_files() {
-                        return Err(moved);
+                        return Err(moved.into());
                     } else {
                         self.checkpoint().await;
                         self.poll_sqlite().await;
@@ -190,6 +190,10 @@ impl Writer {
                     self.queue.close();
                 }
             }
+            // A poll notices that, also one after an outage.
+            if let Some(contracted) = self.known.contracted() {
+                return Err(contracted.clone().into());
+            }
         }
         let revision = self.known.snapshot().revision;
         debug!(cluster.revision = revision, "The journal is closed at revision {revision}");
@@ -197,7 +201,7 @@ impl Writer {
     }
 
     /// Commits commands as one batch and sends all of their replies.
-    async fn commit(&mut self, mut commands: PendingCommands) -> Result<(), FileMoved> {
+    async fn commit(&mut self, mut commands: PendingCommands) -> Result<(), JournalEnded> {
         if let Some(outage) = self.outage.as_mut().filter(|outage| outage.blocks_commands) {
             outage.probe_now();
             if timeout(OUTAGE_WAIT, outage.ended()).await.is_err() {
@@ -216,7 +220,7 @@ impl Writer {
             Ok(()) => self.acknowledge(commands),
             Err(Failure::Moved(moved)) => {
                 fail(commands, &file_moved(&moved));
-                return Err(moved);
+                return Err(moved.into());
             }
             Err(Failure::Refused(error)) if commands.len() > 1 => {
                 // One of them cannot be committed. It is found by halving, and the others are spared.
@@ -239,7 +243,7 @@ impl Writer {
         Ok(())
     }
 
-    async fn commit_in_halves(&mut self, commands: PendingCommands) -> Result<(), FileMoved> {
+    async fn commit_in_halves(&mut self, commands: PendingCommands) -> Result<(), JournalEnded> {
         let mut stack = halves(commands);
         while let Some(mut commands) = stack.pop() {
             // Halving may take long, and clients give up meanwhile.
@@ -251,7 +255,7 @@ impl Writer {
                 Ok(()) => self.acknowledge(commands),
                 Err(Failure::Moved(moved)) => {
                     fail(commands.into_iter().chain(stack.into_iter().flatten()), &file_moved(&moved));
-                    return Err(moved);
+                    return Err(moved.into());
                 }
                 Err(Failure::Refused(_)) if commands.len() > 1 => stack.extend(halves(commands)),
                 Err(Failure::Refused(error)) => {

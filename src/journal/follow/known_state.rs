@@ -18,6 +18,7 @@ use crate::cluster::{Change, Changes, Epochs, Event, Snapshot};
 use crate::error::Result;
 use crate::journal::feed::ChangeFeed;
 use crate::journal::published::Published;
+use crate::journal::store::applied_migrations::TablesContracted;
 use crate::journal::store::cluster_row::{ClusterRow, LatestCommit, PrunedThrough, begin_reading, database_time};
 use crate::journal::store::database::Database;
 use crate::journal::store::rows;
@@ -39,6 +40,8 @@ pub struct KnownState {
     has_epoch: bool,
     /// Whether the database is probably still at this state: the last batch found it as this server had left it.
     is_probably_latest: bool,
+    /// Set once a newer version has made the tables into what this one cannot use.
+    contracted: Option<TablesContracted>,
 }
 
 impl KnownState {
@@ -60,7 +63,13 @@ impl KnownState {
             was_restored: false,
             has_epoch: false,
             is_probably_latest: true,
+            contracted: None,
         }
+    }
+
+    /// That a newer version has made the tables into what this one cannot use, once a poll has noticed.
+    pub fn contracted(&self) -> Option<&TablesContracted> {
+        self.contracted.as_ref()
     }
 
     /// The state.
@@ -101,6 +110,11 @@ impl KnownState {
             // A primary that was demoted goes on answering its sessions, with what was true then. A server that commits
             // nothing would follow it for ever.
             return Err(DbErr::Custom("the session is read-only, as on a primary that was demoted".to_owned()).into());
+        }
+        if let Some(migration) = latest.contract {
+            // Nothing is read of tables that mean something else by now.
+            self.contracted = Some(TablesContracted { migration });
+            return Ok(());
         }
         if let Some(now) = latest.now {
             self.clock.observe(now);

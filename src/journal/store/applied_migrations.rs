@@ -1,8 +1,8 @@
-//! Which migrations a database has seen, and whether it belongs to this program and this version.
+//! Which migrations a database has seen, and whether it belongs to this program and to a version that this one can be beside.
 //!
 //! Nothing is changed here; see [`migrate`](super::migrate) for that.
 
-use migration::{FIRST_BEFORE_RELEASE, Migrator, MigratorTrait};
+use migration::{CONTRACT, FIRST_BEFORE_RELEASE, Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 
 use super::open_error::OpenError;
@@ -10,11 +10,33 @@ use super::open_error::OpenError;
 /// The table in which sea-orm records which migrations have been applied.
 const MIGRATIONS: &str = "seaql_migrations";
 
-/// A migration's name, and whether it has been applied.
-pub type MigrationState = (String, bool);
+/// A migration's name, and what became of it.
+pub type MigrationState = (String, MigrationStatus);
 
-/// Every migration this version knows, the oldest first, and whether it has been applied. Refuses tables of a newer
-/// version, those of builds from before the first release, and those of other programs.
+/// What became of a migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MigrationStatus {
+    /// It has been applied.
+    Applied,
+    /// It has not been applied.
+    Pending,
+    /// A newer version has applied it. This one does not know it, and can do with what it has made.
+    Newer,
+}
+
+/// A newer version has changed the tables under a server that runs, in a way that it cannot go on beside.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "A newer version of Aetherium has changed the tables of the database, and this version cannot use them any more (they \
+     have {migration}): start that version in place of this one."
+)]
+pub struct TablesContracted {
+    /// The migration that has changed them.
+    pub migration: String,
+}
+
+/// Every migration this version knows, the oldest first, then those of a newer version. Refuses tables of a newer version
+/// that this one cannot do with, those of builds from before the first release, and those of other programs.
 pub async fn find_migrations(connection: &impl ConnectionTrait, shown: &str) -> Result<Vec<MigrationState>, OpenError> {
     let failed = |source| OpenError::migration(shown, source);
     let backend = connection.get_database_backend();
@@ -27,15 +49,26 @@ pub async fn find_migrations(connection: &impl ConnectionTrait, shown: &str) -> 
         return Err(OpenError::BeforeRelease { url: shown.to_owned() });
     }
     let known: Vec<_> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
-    let unknown = applied.iter().find(|name| !known.contains(name));
+    let mut unknown = applied.iter().filter(|name| !known.contains(name));
     if applied.iter().any(|name| known.contains(name)) {
-        if let Some(migration) = unknown {
+        // What is missing was made before what is unknown, by whoever knew both.
+        let is_whole = known.iter().all(|name| applied.contains(name));
+        if let Some(migration) = unknown.clone().find(|name| !is_whole || name.ends_with(CONTRACT)) {
             return Err(OpenError::Newer { url: shown.to_owned(), migration: migration.clone() });
         }
-    } else if let Some(table) = table.or_else(|| unknown.map(|_| MIGRATIONS.to_owned())) {
+    } else if let Some(table) = table.or_else(|| unknown.next().map(|_| MIGRATIONS.to_owned())) {
         return Err(OpenError::Foreign { url: shown.to_owned(), table });
     }
-    Ok(known.into_iter().map(|name| (name.clone(), applied.contains(&name))).collect())
+    let newer: Vec<_> = unknown.map(|name| (name.clone(), MigrationStatus::Newer)).collect();
+    let status =
+        |name: &String| if applied.contains(name) { MigrationStatus::Applied } else { MigrationStatus::Pending };
+    Ok(known.into_iter().map(|name| (name.clone(), status(&name))).chain(newer).collect())
+}
+
+/// An expression of SQL: the first migration of a newer version that this one cannot go on beside; null if there is none.
+pub fn first_contract_of_newer() -> String {
+    let latest = Migrator::migrations().last().map(|migration| migration.name().to_owned()).unwrap_or_default();
+    format!("(SELECT min(version) FROM {MIGRATIONS} WHERE version > '{latest}' AND version LIKE '%{CONTRACT}')")
 }
 
 /// The migrations that have been applied, known or not.

@@ -154,9 +154,9 @@ impl EventLog {
         if let Some(zones) = zones {
             select = select.filter(event::Entity::in_zones(that(zones, |zone| !zone.contains('\0'))));
         }
-        if let Some(kinds) = kinds {
-            select = select.filter(event::Entity::of_kinds(kinds.iter().copied().map(EventKind::as_str)));
-        }
+        // Also without a filter: a newer server beside this one may record what this one has no word for.
+        let kinds = kinds.as_deref().unwrap_or(EventKind::ALL);
+        select = select.filter(event::Entity::of_kinds(kinds.iter().copied().map(EventKind::as_str)));
         if let Some(actors) = actors {
             select = select.filter(event::Entity::by_actors(actors.iter().copied().map(Actor::as_str)));
         }
@@ -244,6 +244,7 @@ impl EventLog {
             EventSubject::Worker => "worker_id",
             EventSubject::Vm => "vm_id",
         };
+        let kinds = EventKind::ALL.iter().map(|kind| format!("'{kind}'")).collect::<Vec<_>>().join(", ");
         let direction = if span.newest_first { "DESC" } else { "ASC" };
         // An index lookup for each of them: a window function over all of them would number their whole history.
         let by_subject = match backend {
@@ -253,6 +254,7 @@ impl EventLog {
                    WHERE past.{subject} = wanted.value AND (past.revision, past.position) > (?2, ?3) \
                    AND (past.revision, past.position) < (?4, ?5) \
                    AND past.revision > (SELECT events_pruned_through FROM cluster WHERE id = 1) \
+                   AND past.kind IN ({kinds}) \
                    ORDER BY past.revision {direction}, past.position {direction} LIMIT ?6)"
             ),
             _ => format!(
@@ -261,6 +263,7 @@ impl EventLog {
                    WHERE past.{subject} = wanted.id AND (past.revision, past.position) > ($2, $3) \
                    AND (past.revision, past.position) < ($4, $5) \
                    AND past.revision > (SELECT events_pruned_through FROM cluster WHERE id = 1) \
+                   AND past.kind IN ({kinds}) \
                    ORDER BY past.revision {direction}, past.position {direction} LIMIT $6) AS event"
             ),
         };

@@ -9,28 +9,29 @@ use migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 use tracing::info;
 
-use super::applied_migrations::{MigrationState, find_migrations};
+use super::applied_migrations::{MigrationState, MigrationStatus, find_migrations};
 use super::connections::WritingTransaction;
 use super::database::Database;
 use super::open_error::OpenError;
+use super::schema_shape::{Loss, losses, read_shape};
 
 /// The number of the advisory lock: any will do that other programs on the same database do not use.
 const LOCK: i64 = 0x6165_7468_6572_6975;
 
 impl Database {
-    /// Every migration, the oldest first, and whether it has been applied. Nothing is changed to find that out.
+    /// Every migration, the oldest first, and what became of it. Nothing is changed to find that out.
     pub async fn migrations(&self) -> Result<Vec<MigrationState>, OpenError> {
         find_migrations(&*self.readers(), &self.shown()).await
     }
 
-    /// Whether the tables have the shape this version works with.
+    /// Whether the tables have the shape this version works with, or one of a newer version that it can do with, too.
     pub async fn is_migrated(&self) -> Result<bool, OpenError> {
-        Ok(self.migrations().await?.iter().all(|(_, is_applied)| *is_applied))
+        Ok(self.migrations().await?.iter().all(|(_, status)| *status != MigrationStatus::Pending))
     }
 
     /// Whether there are no tables at all.
     pub async fn is_empty(&self) -> Result<bool, OpenError> {
-        Ok(self.migrations().await?.iter().all(|(_, is_applied)| !is_applied))
+        Ok(self.migrations().await?.iter().all(|(_, status)| *status == MigrationStatus::Pending))
     }
 
     /// Brings the tables to the shape this version works with.
@@ -42,19 +43,40 @@ impl Database {
         let transaction = self.begin_migrating().await.map_err(failed)?;
         // Another server may have migrated while the lock was waited for.
         let migrations = find_migrations(&**transaction, &self.shown()).await?;
-        if migrations.iter().any(|(_, is_applied)| !is_applied) {
+        if migrations.iter().any(|(_, status)| *status == MigrationStatus::Pending) {
             Migrator::up(&**transaction, None).await.map_err(failed)?;
         }
         transaction.commit().await.map_err(failed)
     }
 
-    /// Reverts the last migrations, so many of them, and with them what their tables hold.
+    /// Reverts the last migrations, so many of them, and with them what their tables hold. Only the version that knows them
+    /// can.
     pub async fn migrate_back(&self, steps: u32) -> Result<(), OpenError> {
+        let transaction = self.revert(steps).await?;
+        transaction.commit().await.map_err(|error| OpenError::migration(&self.shown(), error))
+    }
+
+    /// What would be lost if the last migrations were reverted, so many of them. They are, in a transaction that is given
+    /// up: nothing is changed, but whoever uses these tables waits meanwhile.
+    pub async fn preview_migrating_back(&self, steps: u32) -> Result<Vec<Loss>, OpenError> {
+        let failed = |error| OpenError::migration(&self.shown(), error);
+        let before = read_shape(&*self.readers()).await.map_err(failed)?;
+        let transaction = self.revert(steps).await?;
+        let after = read_shape(&**transaction).await.map_err(failed)?;
+        transaction.rollback().await.map_err(failed)?;
+        losses(&*self.readers(), &before, &after).await.map_err(failed)
+    }
+
+    /// A transaction in which the last migrations are reverted.
+    async fn revert(&self, steps: u32) -> Result<Box<WritingTransaction>, OpenError> {
         let failed = |error| OpenError::migration(&self.shown(), error);
         let transaction = self.begin_migrating().await.map_err(failed)?;
-        find_migrations(&**transaction, &self.shown()).await?;
+        let migrations = find_migrations(&**transaction, &self.shown()).await?;
+        if let Some((migration, _)) = migrations.into_iter().find(|(_, status)| *status == MigrationStatus::Newer) {
+            return Err(OpenError::Newer { url: self.shown(), migration });
+        }
         Migrator::down(&**transaction, Some(steps)).await.map_err(failed)?;
-        transaction.commit().await.map_err(failed)
+        Ok(transaction)
     }
 
     async fn begin_migrating(&self) -> Result<Box<WritingTransaction>, DbErr> {

@@ -21,6 +21,7 @@ pub mod postgres;
 pub mod pruning;
 pub mod reachability;
 pub mod rows;
+pub mod schema_shape;
 pub mod sqlite;
 pub mod sqlite_files;
 pub mod statement_meter;

@@ -2,6 +2,7 @@
 
 use sea_orm::{ConnectionTrait, Statement};
 
+use super::applied_migrations::MigrationStatus;
 use super::database::Database;
 use super::open_error::OpenError;
 
@@ -23,7 +24,7 @@ pub async fn tokens_exist(url: &str) -> Result<bool, OpenError> {
 }
 
 async fn find(database: &Database) -> Result<bool, OpenError> {
-    if !database.migrations().await?.contains(&(MIGRATION.to_owned(), true)) {
+    if !database.migrations().await?.contains(&(MIGRATION.to_owned(), MigrationStatus::Applied)) {
         return Ok(false);
     }
     // No column is named: those of a later migration may be missing still.

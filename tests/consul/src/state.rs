@@ -52,6 +52,8 @@ pub struct Received {
     pub path: String,
     /// The parameters, as they were sent.
     pub query: String,
+    /// The trace that it belongs to: the header `traceparent`.
+    pub traceparent: Option<String>,
 }
 
 /// Everything there is to know of a stub.
@@ -118,6 +120,10 @@ impl Shared {
             method: request.method().to_string(),
             path: uri.path().to_owned(),
             query: uri.query().unwrap_or_default().to_owned(),
+            traceparent: request
+                .headers()
+                .get("traceparent")
+                .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
         };
         let mut lost = false;
         self.0.send_modify(|state| {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 pub use self::fault::{Injection, Lock, SmallDisk, Trace};
 pub use self::postgres::Postgres;
-pub use self::program::{Exit, Program};
+pub use self::program::{Exit, Program, previous_build};
 pub use self::proxy::{Conduct, Proxy};
 pub use self::server::{Server, http};
 pub use self::stream::{EventStream, Protocol, Subscription, TOLD, Told};

@@ -1,6 +1,7 @@
 //! One run of the binary: it is started, waited for and killed here, and its output is read. What a server among them is
 //! asked is in `server`.
 
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -35,6 +36,16 @@ impl Drop for LastWords {
     }
 }
 
+/// The program of the previous build, which `tests/upgrade/build` makes of the commit that `tests/upgrade/previous` names.
+pub fn previous_build() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let commit = std::fs::read_to_string(root.join("tests/upgrade/previous")).unwrap();
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |folder| root.join(folder));
+    let program = target.join("previous").join(commit.trim()).join("aetherium");
+    assert!(program.exists(), "{} is not there: tests/upgrade/build makes it", program.display());
+    program
+}
+
 /// How a program ended.
 #[derive(Debug)]
 pub struct Exit {
@@ -54,8 +65,13 @@ impl Program {
 
     /// Starts it with these variables.
     pub fn start_with(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::start_build(Path::new(env!("CARGO_BIN_EXE_aetherium")), arguments, variables)
+    }
+
+    /// Starts a build of it.
+    pub fn start_build(program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let folder = tempfile::Builder::new().prefix("aetherium-processes-").tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_aetherium"))
+        let mut child = Command::new(program)
             .args(arguments)
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| name == "PATH"))

@@ -1,6 +1,7 @@
 //! `aetherium serve`, and questions to it over HTTP. How its process is started, stopped and killed is in `program`.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
@@ -39,6 +40,13 @@ impl Server {
         Self::launch(listen, database.url(), database, further, &[]).await
     }
 
+    /// Starts one of another build. Workers may be silent for long.
+    pub async fn start_build(program: &Path, database: &TestDatabase) -> Self {
+        let further = ["--listen", "127.0.0.1:0", "--offline-after", "1h"];
+        let arguments = [&["serve", "--database-url", database.url()][..], &further].concat();
+        Self::ready(Program::start_build(program, &arguments, &[]), database).await
+    }
+
     /// Starts one with these variables in its environment.
     pub async fn start_in(variables: &[(&str, &str)], database: &TestDatabase, further: &[&str]) -> Self {
         Self::launch("127.0.0.1:0", database.url(), database, further, variables).await
@@ -58,7 +66,11 @@ impl Server {
     ) -> Self {
         let mut arguments = vec!["serve", "--listen", listen, "--database-url", url];
         arguments.extend(further);
-        let mut program = Program::start_with(&arguments, variables);
+        Self::ready(Program::start_with(&arguments, variables), database).await
+    }
+
+    /// Waits until it listens.
+    async fn ready(mut program: Program, database: &TestDatabase) -> Self {
         let ready = program.logged("the address it listens on", |line| line["listen.address"].is_string()).await;
         let address: SocketAddr = ready["listen.address"].as_str().unwrap().parse().unwrap();
         let revision = ready["cluster.revision"].as_u64().unwrap();
