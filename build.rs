@@ -122,8 +122,10 @@ fn fingerprint<'a>(files: impl Iterator<Item = &'a (String, Vec<u8>)>) -> String
 /// Where packages are installed and pages are built: one place below the target folder for all profiles, so that
 /// `cargo build`, `cargo clippy` and a release build do it once.
 fn workshop(out: &Path) -> PathBuf {
-    // Cargo marks the target folder for backup programs to skip; it has no other name for it here.
-    let target = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    // `OUT_DIR` is TARGET/PROFILE/build/PACKAGE/out, or TARGET/TRIPLE/PROFILE/… with `--target`. Cargo names the target
+    // folder nowhere here, but marks it for backup programs to skip; not if somebody else made the folder.
+    let target =
+        out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file()).or_else(|| out.ancestors().nth(4));
     target.unwrap_or(out).join("web")
 }
 

@@ -73,6 +73,9 @@ pub enum Error {
     /// No worker has this id.
     #[error("Worker not found: {0}")]
     WorkerNotFound(String),
+    /// No worker is in this zone.
+    #[error("Zone not found: {0}")]
+    ZoneNotFound(String),
     /// The worker has never been drained.
     #[error("Worker {0} has never been drained")]
     NeverDrained(String),
@@ -372,6 +375,7 @@ impl Error {
         match self {
             Self::Invalid { .. } => Kind::InvalidArgument,
             Self::WorkerNotFound(_)
+            | Self::ZoneNotFound(_)
             | Self::NeverDrained(_)
             | Self::VmNotFound(_)
             | Self::TokenNotFound(_)
@@ -430,6 +434,7 @@ impl Error {
         match self {
             Self::Invalid { field, .. } => Subject { argument: Some(field), ..Subject::default() },
             Self::WorkerNotFound(id)
+            | Self::ZoneNotFound(id)
             | Self::NeverDrained(id)
             | Self::VmNotFound(id)
             | Self::TokenNotFound(id)

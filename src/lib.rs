@@ -16,6 +16,7 @@
 //! | [`cluster`] | the live state: immutable snapshots and pure rules; what every object shows |
 //! | [`render`] | caches of rendered rows and templates; it knows bytes and no object |
 //! | [`journal`] | the only writer: decides commands, commits them in batches, tells the feed; the database |
+//! | [`history`] | curves: samples each minute, sums them up, reads them |
 //! | [`liveness_sweeper`] | announces workers that fell silent |
 //! | [`server`] | puts it all together, and takes it apart in order |
 //! | [`agent`], [`simulate`] | the other side of the API: a worker's agent, and synthetic fleets; they know [`client`] and nothing of the server |
@@ -50,6 +51,7 @@ pub mod config;
 pub mod discovery;
 pub mod error;
 pub mod graphql;
+pub mod history;
 pub mod http;
 pub mod journal;
 pub mod json;

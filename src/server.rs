@@ -28,6 +28,7 @@ use crate::clock::Clock;
 use crate::discovery::{self, Announcer, CheckState, CheckStatus, Consul};
 use crate::error::Error;
 use crate::graphql::{DocumentCache, GraphqlOptions, ManifestError};
+use crate::history::HistorySampler;
 use crate::http::{self, Authenticator, FailedAuthentications, HttpOptions, ListenerOptions, RequestMetrics, Routes};
 use crate::journal::commands::RecordFailedAuthentications;
 use crate::journal::{Database, Journal, JournalEnded, OpenError, ReservationSweeper, Retention, RetentionPruner};
@@ -35,7 +36,9 @@ use crate::liveness_sweeper::{self, LivenessSweeper};
 use crate::metrics::{Family, Process, Source};
 use crate::monitoring::{self, Monitoring};
 use crate::resolvers::Resolvers;
-use crate::timing::{CLOSE_CONNECTIONS_TIME, CLOSE_DATABASE_TIME, CLOSE_MONITORING_TIME, LAST_COMMITS_TIME, Timing};
+use crate::timing::{
+    CLOSE_CONNECTIONS_TIME, CLOSE_DATABASE_TIME, CLOSE_MONITORING_TIME, LAST_COMMITS_TIME, LAST_HISTORY_TIME, Timing,
+};
 use crate::tls::ServerTls;
 use crate::{graphql, pages, rest};
 
@@ -307,6 +310,12 @@ impl Server {
         RetentionPruner::new(self.journal.clone(), self.clock.clone(), self.options.retention)
     }
 
+    /// A task that samples the cluster for its history; [`serve`](Self::serve) runs one.
+    pub fn history_sampler(&self) -> HistorySampler {
+        let (journal, clock) = (self.journal.clone(), self.clock.clone());
+        HistorySampler::new(journal, clock, self.options.timing.offline_after, self.resolvers.history().clone())
+    }
+
     /// Both protocols and the pages, behind the middleware, without a listener.
     pub fn service(&self) -> BoxCloneSyncService<Request, Response, Infallible> {
         BoxCloneSyncService::new(self.routes())
@@ -391,6 +400,7 @@ impl Server {
         self.tasks.spawn(self.liveness_sweeper().run(self.closing.clone()));
         self.tasks.spawn(self.reservation_sweeper().run(self.closing.clone()));
         self.tasks.spawn(self.retention_pruner().run(self.closing.clone()));
+        self.tasks.spawn(self.history_sampler().run(self.closing.clone()));
         let recorder = FailureRecorder { journal: self.journal.clone(), failures: self.failed_authentications.clone() };
         self.tasks.spawn(recorder.run(self.closing.clone()));
         self.tasks.spawn(self.journal.clone().follow_replicas(self.closing.clone()));
@@ -450,12 +460,21 @@ impl Server {
         .boxed()
     }
 
-    /// Tells streams and sockets to close, and waits for the sockets.
+    /// Tells streams and sockets to close, and waits for the sockets. Meanwhile history is written, which nobody waits for.
     async fn close_sockets(&self, close_time: Duration) {
         self.closing.cancel();
         self.sockets.close();
-        if timeout(close_time, self.sockets.wait()).await.is_err() {
+        let sockets = timeout(close_time, self.sockets.wait());
+        let sampler = self.history_sampler();
+        let history = timeout(close_time.min(LAST_HISTORY_TIME), sampler.flush());
+        let (sockets, history) = tokio::join!(sockets, history);
+        if sockets.is_err() {
             warn!(sockets = self.sockets.len(), "Some sockets did not close in time");
+        }
+        match history {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(error = %error.chain(), "The last minutes of history could not be written"),
+            Err(_) => warn!("The last minutes of history could not be written in time"),
         }
     }
 

@@ -1,11 +1,14 @@
 //! Where log lines go and what they look like.
 //!
 //! Always to standard error, since standard output is for what was asked for. Sentences on a terminal; elsewhere one
-//! flat JSON object a line, so that `jq` and every collector can read it without being told how.
+//! flat JSON object a line, so that `jq` and every collector can read it without being told how. In the journal of systemd
+//! each line has its priority, for `journalctl -p`.
 
 use std::env;
 use std::fmt;
+use std::fs;
 use std::io::{self, IsTerminal};
+use std::os::unix::fs::MetadataExt;
 
 use aetherium::http::{current_client, current_request, current_trace};
 use anyhow::{Context, ensure};
@@ -42,9 +45,26 @@ pub fn init() -> anyhow::Result<()> {
         let plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         lines.with_ansi(!plain).fmt_fields(JsonFields::new()).event_format(Sentences).init();
     } else {
-        lines.fmt_fields(JsonFields::new()).event_format(FlatJson).init();
+        lines.fmt_fields(JsonFields::new()).event_format(FlatJson { has_priority: is_journal() }).init();
     }
     Ok(())
+}
+
+/// Whether standard error is the journal's: systemd says in a variable which socket that is, and who redirects standard
+/// error inherits the variable nevertheless.
+fn is_journal() -> bool {
+    let stderr = fs::metadata("/proc/self/fd/2").map(|socket| format!("{}:{}", socket.dev(), socket.ino()));
+    env::var("JOURNAL_STREAM").is_ok_and(|stream| stderr.is_ok_and(|stderr| stderr == stream))
+}
+
+/// The priority of a level, as syslog numbers them.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        Level::DEBUG | Level::TRACE => 7,
+    }
 }
 
 /// The filter that is wished for. A word by itself has to be a level: to tracing, any other word names a part of the program
@@ -98,7 +118,10 @@ where
 
 /// One JSON object a line: time, level, message, where it comes from, then the fields. tracing-subscriber's own nests the
 /// spans' fields, or leaves them out and with them the id of the request.
-struct FlatJson;
+struct FlatJson {
+    /// Whether each line begins with its priority, `<6>`, which the journal takes off (sd-daemon(3)).
+    has_priority: bool,
+}
 
 impl<S, N> FormatEvent<S, N> for FlatJson
 where
@@ -118,6 +141,9 @@ where
         let mut json = Vec::new();
         let entries = line.0.iter().map(|(name, value)| (name, value));
         serde_json::Serializer::new(&mut json).collect_map(entries).map_err(|_| fmt::Error)?;
+        if self.has_priority {
+            write!(out, "<{}>", priority(*event.metadata().level()))?;
+        }
         writeln!(out, "{}", String::from_utf8_lossy(&json))
     }
 }

@@ -70,6 +70,9 @@ pub(crate) const SUBSCRIBER_INTERVALS: (Duration, Duration) = (Duration::from_mi
 /// time out of this.
 pub(crate) const CLOSE_CONNECTIONS_TIME: Duration = Duration::from_secs(8);
 
+/// How long the last minutes of history may take to be written when the server stops, while connections close.
+pub(crate) const LAST_HISTORY_TIME: Duration = Duration::from_secs(3);
+
 /// How long a scrape or a probe on the listener of monitoring may then take to end. It has its time beside the journal.
 pub(crate) const CLOSE_MONITORING_TIME: Duration = Duration::from_millis(500);
 

@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod drain;
 pub mod epoch;
 pub mod event;
+pub mod history;
 pub mod idempotency_record;
 pub mod reservation;
 pub mod token;

@@ -19,6 +19,7 @@ mod m20261129_000010_reservations;
 mod m20261129_000011_vm_columns;
 mod m20261129_000012_event_fields;
 mod m20261129_000013_vms_set_aside;
+mod m20261129_000014_history;
 
 /// The first migration of builds from before the first release. Theirs were folded into the first ones here and are not
 /// carried on: a database that has seen this one has other names of tables and columns.
@@ -51,6 +52,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000011_vm_columns::Migration),
             Box::new(m20261129_000012_event_fields::Migration),
             Box::new(m20261129_000013_vms_set_aside::Migration),
+            Box::new(m20261129_000014_history::Migration),
         ]
     }
 }

@@ -16,6 +16,7 @@ mod heartbeat_planner;
 mod host;
 pub mod inventory;
 mod join;
+mod load;
 mod policy_hook;
 mod servers;
 mod state_folder;
@@ -464,7 +465,8 @@ async fn run_until(options: AgentOptions, shutdown: CancellationToken) -> Result
     let sources: Vec<Box<dyn VmSource>> = vec![Box::new(processes)];
     let kept_in = folder.filter(|_| joins || kept.is_some()).map(|folder| folder.to_string());
     let hook = given(options.on_policy_change.as_deref()).map(|command| PolicyHook::start(command, id.clone()));
-    let agent = Agent { kept_in, hook, ..Agent::new(servers, id, registration, sources) };
+    let proc = Some(options.proc().to_owned());
+    let agent = Agent { kept_in, hook, proc, ..Agent::new(servers, id, registration, sources) };
     let leaves = options.leave_on_stop;
     let announcer = consul.filter(|_| options.consul_announce).map(|consul| {
         let Registration { address, zone, .. } = &agent.registration;
@@ -595,6 +597,8 @@ struct Agent {
     policy_revision: Option<u64>,
     /// What the operator of the host wants to be run for a policy.
     hook: Option<PolicyHook>,
+    /// The process file system of the host, of which its load is read; none if it is not to be told.
+    proc: Option<PathBuf>,
     /// The check in Consul, if the worker is announced there.
     check_state: watch::Sender<CheckState>,
     /// Tells the announcer of each acknowledged heartbeat.
@@ -621,6 +625,7 @@ impl Agent {
             policy: String::new(),
             policy_revision: None,
             hook: None,
+            proc: None,
             check_state: watch::Sender::new(check_state(NOT_ACKNOWLEDGED, None)),
             acknowledged: watch::Sender::default(),
             leave_on_stop: false,
@@ -696,6 +701,7 @@ impl Agent {
             // withheld.)
             heartbeat.policy_revision = self.policy_revision.filter(|_| heartbeat.used_cpu_cores.is_some());
             heartbeat.policy_error = self.hook.as_mut().map(PolicyHook::failure);
+            heartbeat.measured = self.proc.as_deref().and_then(load::measure);
             self.servers.begin_trial();
             match self.servers.client().await.heartbeat(&self.id, &heartbeat).await {
                 Ok(reply) => {

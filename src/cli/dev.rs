@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use aetherium::agent::{self, AgentOptions};
 use aetherium::clock::Clock;
+use aetherium::cluster::Snapshot;
 use aetherium::journal::{Closed, Journal};
+use aetherium::resolvers::Resolvers;
 use aetherium::server::{Server, ServerOptions};
 use aetherium::simulate::{self, Progress, Scene, SimulateOptions};
 use aetherium::timing::Timing;
@@ -28,6 +30,9 @@ const CHURN: f64 = 20.0;
 
 /// How long the fleet may take to register before the addresses are printed all the same.
 const REGISTRATION_TIME: Duration = Duration::from_secs(15);
+
+/// How long they may then take to tell what they hold.
+const INVENTORY_TIME: Duration = Duration::from_secs(3);
 
 /// How long the agent and the fleet may take to deregister from a server in the same process.
 const DEREGISTRATION_TIME: Duration = Duration::from_secs(1);
@@ -74,6 +79,7 @@ pub async fn run(options: DevOptions, shutdown: CancellationToken) -> anyhow::Re
     let server_options = ServerOptions { timing: timing.timing(), ..DevOptions::server_options(&file) };
     let server = Server::start(server_options, Clock::system()).await?;
     let journal = server.journal().clone();
+    let past = Past { resolvers: server.resolvers().clone(), journal: journal.clone() };
     let (listener, address) = bound.listen()?;
     let url = url_from_here(address, false);
     let closing = CancellationToken::new();
@@ -93,7 +99,12 @@ pub async fn run(options: DevOptions, shutdown: CancellationToken) -> anyhow::Re
     clients.close();
 
     let expected = workers as usize + 1;
-    let registering = timeout(REGISTRATION_TIME, until_registered(&journal, expected));
+    let registering = async {
+        let registered = timeout(REGISTRATION_TIME, until_registered(&journal, expected)).await;
+        // This machine may not be able to tell.
+        past.make_up(workers as usize).await;
+        registered
+    };
     if let Some(registered) = shutdown.run_until_cancelled(registering).await {
         if registered.is_err() {
             warn!("Not all of the {expected} workers are there yet");
@@ -126,10 +137,33 @@ async fn simulate_workers(options: SimulateOptions, shutdown: CancellationToken)
     }
 }
 
+/// The past that curves begin with.
+struct Past {
+    resolvers: Resolvers,
+    journal: Journal,
+}
+
+impl Past {
+    /// Makes it up of what so many workers hold, once they have told it; if they do not in time, of what is known.
+    async fn make_up(self, workers: usize) {
+        let is_known =
+            |snapshot: &Snapshot| snapshot.workers().filter(|worker| worker.knows_inventory()).count() >= workers;
+        let _ = timeout(INVENTORY_TIME, until(&self.journal, is_known)).await;
+        if let Err(error) = self.resolvers.history().make_up(self.resolvers.present().view()).await {
+            warn!(error = %error.chain(), "There is no past to see in curves");
+        }
+    }
+}
+
 /// Waits until this many workers have registered.
 async fn until_registered(journal: &Journal, expected: usize) {
+    until(journal, |snapshot| snapshot.worker_count() >= expected).await;
+}
+
+/// Waits until the cluster is like that.
+async fn until(journal: &Journal, is_so: impl Fn(&Snapshot) -> bool) {
     let mut changes = journal.subscribe();
-    while journal.snapshot().worker_count() < expected {
+    while !is_so(&journal.snapshot()) {
         if let Err(Closed) = changes.recv().await {
             return;
         }
@@ -150,7 +184,7 @@ fn welcome(url: &str, host: &str, workers: u32, vms_per_worker: u32, timing: Tim
         let silence = timing.offline_after;
         format!(
             "\nThere is something to see: one drain is held up by a VM that cannot be moved, another one is overdue, and\n\
-             one worker has fallen silent, which makes it offline after {silence:?}.\n"
+             one worker has fallen silent, which makes it offline after {silence:?}. Curves of the time before now are made up.\n"
         )
     };
     format!(

@@ -12,6 +12,7 @@ mod manual;
 mod migrate;
 mod output;
 mod serve;
+mod service_manager;
 mod sign_in_link;
 mod timing;
 mod tls;

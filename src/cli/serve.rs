@@ -30,6 +30,7 @@ use super::admin_token_file;
 use super::graphql::GraphqlArgs;
 use super::listen_address::{Bound, Content, ListenOptions, Mend, Protection, url_from_here};
 use super::output::{print, quoted};
+use super::service_manager;
 use super::sign_in_link::SignInLink;
 use super::timing::TimingOptions;
 use super::tls::{TlsOptions, reload_at_hangups};
@@ -258,6 +259,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         }
         None => server,
     };
+    tokio::spawn(service_manager::tell(shutdown.clone()));
     server.serve(listener, shutdown).await?;
     info!("Stopped");
     Ok(())

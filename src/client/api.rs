@@ -42,6 +42,8 @@ pub struct ApiClient {
 pub struct Question {
     method: Method,
     segments: Vec<String>,
+    /// Whether the path is below the server's root, and not below `/api/v1`.
+    is_below_root: bool,
     query: Vec<(String, String)>,
     body: Option<Vec<u8>>,
     headers: HeaderMap,
@@ -142,6 +144,12 @@ impl Question {
     /// Removes what is under this path.
     pub fn delete<'a>(segments: impl IntoIterator<Item = &'a str>) -> Self {
         Self::new(Method::DELETE, segments)
+    }
+
+    /// The same path below the server's root in place of `/api/v1`, where its probes and metrics are.
+    #[must_use]
+    pub fn below_root(self) -> Self {
+        Self { is_below_root: true, ..self }
     }
 
     /// With a parameter more.
@@ -245,13 +253,18 @@ impl ApiClient {
 
     /// Sends a question; as a stream goes on for any time, only the wait for its head is limited.
     async fn send(&self, question: Question, stream: Option<Option<&str>>) -> Result<Response, ApiError> {
-        let Question { method, segments, query, body, headers, waits } = question;
+        let Question { method, segments, is_below_root, query, body, headers, waits } = question;
         let mut url = self.base.clone();
         // URLs give these a meaning of their own that percent-encoding does not take away.
         if segments.iter().any(|segment| matches!(&**segment, "." | ".." | "")) {
             return Err(ApiError::Url(format!("A URL cannot hold the path {:?}", segments.join("/"))));
         }
-        url.path_segments_mut().map_err(|()| no_path())?.extend(segments);
+        let mut path = url.path_segments_mut().map_err(|()| no_path())?;
+        if is_below_root {
+            path.pop().pop();
+        }
+        path.extend(segments);
+        drop(path);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }

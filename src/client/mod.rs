@@ -268,7 +268,7 @@ pub struct Registered {
 }
 
 /// A sign of life. What is `None` is left out of the body, and absent means "as before", never "empty".
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Heartbeat {
     /// As the registration was answered.
     pub incarnation: u64,
@@ -299,6 +299,23 @@ pub struct Heartbeat {
     /// Why what should be done for the policy failed, at most 500 characters; `null` if it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_error: Option<Option<String>>,
+    /// What the host measured of its load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured: Option<MeasuredLoad>,
+}
+
+/// What a host measured of its load, each figure only if it is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MeasuredLoad {
+    /// For how many seconds CPU cores were busy, all of them together, since the host was started: a counter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_busy_seconds: Option<f64>,
+    /// Memory in use, in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_used_mb: Option<u32>,
+    /// Load average of one minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load1: Option<f64>,
 }
 
 /// What changed in a worker's inventory.

@@ -1,4 +1,4 @@
-//! Evacuation plans: where the VMs of workers that are to be emptied could go, and which of them fit nowhere.
+//! Evacuation plans: where the VMs of workers that are to be emptied could go, and for which of them no place was found.
 //!
 //! The VMs are placed by the rules of [`placement`](super::placement), on none of the workers that are to be emptied. A
 //! VM that holds a slot on another worker, too, which is online and takes VMs, is about to arrive there, and needs no

@@ -642,7 +642,7 @@ macro_rules! evacuation_plan_fields {
             /// How many workers are to be emptied.
             workers: Int [everywhere] = plan.workers;
             /// How many VMs hold a slot on them and would have to move. One that has arrived already on another worker, which is
-            /// online and active, is not among them.
+            /// online and active, is not among them, nor one for which a reservation holds room on such a worker.
             vms: Int [everywhere] = plan.vms;
             /// For how many of them a place was found.
             placeable: Int [everywhere] = plan.placeable;

@@ -25,6 +25,7 @@ mod held_reservations;
 mod id;
 mod index;
 mod label_filter;
+mod measured_load;
 mod placement;
 mod placement_answer;
 mod reservation;
@@ -64,6 +65,7 @@ pub(crate) use id::MAX_CHARS;
 pub use id::{InvalidId, ReservationId, VmId, WorkerId};
 pub use index::{Group, Ids, Index};
 pub use label_filter::LabelFilter;
+pub use measured_load::MeasuredLoad;
 pub use placement::{Bin, Distinct, PlacementConstraints, PlacementStrategy, Placer, Reasons, RefusalReason};
 pub use placement_answer::{
     Placement, PlacementAssignment, PlacementCandidate, PlacementRefusal, PlacementRequest, RefusalDetail,

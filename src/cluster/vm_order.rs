@@ -48,6 +48,22 @@ pub struct VmOrder {
 }
 
 impl VmOrderField {
+    /// Whether keys of this order look like this one.
+    pub fn has_key(self, key: &SortKey) -> bool {
+        match self {
+            Self::Id => matches!(key, SortKey::Id(_)),
+            Self::Name => matches!(key, SortKey::VmName(_)),
+            Self::Status => matches!(key, SortKey::VmStatus(_)),
+            Self::WorkerId => matches!(key, SortKey::VmWorker(_)),
+            Self::Zone => matches!(key, SortKey::VmZone(_)),
+            Self::Vcpus => matches!(key, SortKey::VmCpus(_)),
+            Self::Memory => matches!(key, SortKey::VmMemory(_)),
+            Self::CreatedAt => matches!(key, SortKey::VmCreated(_)),
+            Self::StartedAt => matches!(key, SortKey::VmStarted(_)),
+            Self::StatusSince => matches!(key, SortKey::VmStatusSince(_)),
+        }
+    }
+
     /// The key of a VM in this order, and the revision at which it last changed, or a later one.
     pub fn key(self, vm: &VmView) -> (SortKey, u64) {
         let snapshot = &vm.view.snapshot;

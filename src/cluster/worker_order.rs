@@ -48,6 +48,22 @@ pub struct WorkerOrder {
 }
 
 impl WorkerOrderField {
+    /// Whether keys of this order look like this one.
+    pub fn has_key(self, key: &SortKey) -> bool {
+        match self {
+            Self::Id => matches!(key, SortKey::Id(_)),
+            Self::Hostname => matches!(key, SortKey::Hostname(_)),
+            Self::Zone => matches!(key, SortKey::Zone(_)),
+            Self::CpuUsage => matches!(key, SortKey::Cpu(_)),
+            Self::MemoryUsage => matches!(key, SortKey::Memory(_)),
+            Self::VmCount => matches!(key, SortKey::Vms(_)),
+            Self::LastSeen => matches!(key, SortKey::Seen(_)),
+            Self::FreeCpuCores => matches!(key, SortKey::FreeCpu(_)),
+            Self::FreeMemory => matches!(key, SortKey::FreeMemory(_)),
+            Self::FreeVmSlots => matches!(key, SortKey::FreeSlots(_)),
+        }
+    }
+
     /// The key of a worker in this order, and the revision at which it last changed, or a later one.
     pub fn key(self, worker: &WorkerView) -> (SortKey, u64) {
         let kept = &worker.worker;

@@ -51,6 +51,7 @@ pub use self::store::applied_migrations::{MigrationState, MigrationStatus, Table
 pub use self::store::database::Database;
 pub use self::store::database_url::{database_file, without_password};
 pub use self::store::events::{EventLog, EventLogPage, EventSpan, EventSubject, LogRange};
+pub use self::store::history::{HistoryRow, HistoryStore};
 pub use self::store::open_error::OpenError;
 pub use self::store::schema_shape::Loss;
 pub use self::store::sqlite_files::FileMoved;

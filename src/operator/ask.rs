@@ -14,10 +14,13 @@ use super::output::{Format, Output, OutputOptions};
 use super::printable::printable_json;
 use crate::client::Question;
 
+/// What is beside the API and can be asked all the same: a container has no other client for its health check.
+const BESIDE_THE_API: [&str; 5] = ["/livez", "/readyz", "/version", "/metrics", "/metrics/workers"];
+
 /// `aetherium api`.
 #[derive(Args, Clone, Debug)]
 pub struct ApiOptions {
-    /// What to ask, such as workers or /api/v1/workers?zone=a.
+    /// What to ask, such as workers or /api/v1/workers?zone=a; also /livez, /readyz, /version and /metrics.
     #[arg(value_name = "PATH")]
     path: String,
 
@@ -85,6 +88,7 @@ impl ApiOptions {
 
     async fn question(&self) -> Result<Question, Failure> {
         let (path, query) = self.path.split_once('?').unwrap_or((&self.path, ""));
+        let is_beside_the_api = BESIDE_THE_API.contains(&path);
         let path = path.trim_start_matches('/');
         let path = path.strip_prefix("api/v1/").unwrap_or(path).trim_end_matches('/');
         let segments: Result<Vec<_>, _> =
@@ -102,6 +106,9 @@ impl ApiOptions {
         let method = self.method.as_deref().unwrap_or(if body.is_some() { "POST" } else { "GET" });
         let question = Question::with_method(method, segments.iter().map(|segment| &**segment));
         let mut question = question.ok_or_else(|| Failure::usage(format!("-X: {method:?} is no method")))?;
+        if is_beside_the_api {
+            question = question.below_root();
+        }
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             question = question.with(&name, value);
         }

@@ -307,13 +307,13 @@ fn changed_ids(answer: &Value) -> Vec<String> {
     changed.map(|worker| worker["worker_id"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
-/// How many VMs of a plan fit nowhere, in words; none if all fit.
+/// For how many VMs of a plan no place was found, in words; none if each has one.
 fn shortfall(plan: &Value) -> Option<String> {
     let [stranded, vms] = ["total_stranded", "vms"].map(|key| plan[key].as_u64().unwrap_or_default());
     (stranded > 0).then(|| format!("no place was found for {stranded} of the {vms} VMs on these workers"))
 }
 
-/// A plan for people: where VMs could go, and which fit nowhere and why.
+/// A plan for people: where VMs could go, and for which no place was found and why.
 fn plan_lines(plan: &Value) -> Vec<String> {
     let number = |key: &str| plan[key].as_u64().unwrap_or_default();
     let list = |key: &str| plan[key].as_array().map(Vec::as_slice).unwrap_or_default();

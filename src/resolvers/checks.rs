@@ -23,6 +23,9 @@ use crate::error::{Error, Result};
 pub(crate) const MAX_FIGURE: i64 = i32::MAX as i64;
 /// Most CPU cores of one machine.
 pub(crate) const MAX_CPU_CORES: i64 = 100_000;
+/// Largest measured number: busy seconds of the largest machine for some centuries. As thousandths, and summed up over
+/// all workers for a year, it is still a whole number of 64 bits.
+pub(crate) const MAX_MEASURE: f64 = 1e9;
 /// Most VMs of one worker; 200,000 workers of this size still add up within GraphQL's `Int`.
 pub(crate) const MAX_VMS: i64 = 10_000;
 /// How many VMs a worker may hold if it does not say.

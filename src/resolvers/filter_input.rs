@@ -1,14 +1,17 @@
 //! Filters and orders as they are sent, and their checks, for both protocols: what one finds or refuses, the other
 //! does, too.
 //!
-//! What a checked filter matches is in [`cluster`](crate::cluster); where a list is cut into pages is in
+//! Each entry of a list of ids or texts has from 1 to [`MAX_TEXT`] characters; zones may be empty, which asks for workers
+//! without one. What a checked filter matches is in [`cluster`](crate::cluster); where a list is cut into pages is in
 //! [`page`](super::page).
 
 use super::checks::{
-    MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, Whole, figure, truncate, vm_status, wanted, word,
+    MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_TEXT, Whole, actor, event_kind, figure, truncate, vm_status,
+    wanted, word,
 };
 use crate::cluster::{
-    LabelFilter, MinFree, VmFilter, VmOrder, VmOrderField, WorkerFilter, WorkerOrder, WorkerOrderField, WorkerStatus,
+    EventFilter, LabelFilter, MinFree, VmFilter, VmOrder, VmOrderField, WorkerFilter, WorkerOrder, WorkerOrderField,
+    WorkerStatus,
 };
 use crate::error::{Error, Result};
 
@@ -25,8 +28,16 @@ pub struct FilterNames {
     pub capabilities: &'static str,
     /// Labels.
     pub labels: &'static str,
-    /// Ids of workers whose VMs match.
+    /// Ids of workers whose VMs, or events, match.
     pub worker_ids: &'static str,
+    /// Ids of VMs whose events match.
+    pub vm_ids: &'static str,
+    /// Kinds of events.
+    pub kinds: &'static str,
+    /// Who caused an event.
+    pub actors: &'static str,
+    /// Public ids of the tokens with which an event was caused.
+    pub actor_token_ids: &'static str,
     /// Text to search for.
     pub search: &'static str,
     /// Free CPU cores.
@@ -35,6 +46,26 @@ pub struct FilterNames {
     pub min_free_memory_mb: &'static str,
     /// Free VM slots.
     pub min_free_vm_slots: &'static str,
+}
+
+impl FilterNames {
+    /// In the plural, within `filter`: as in GraphQL, and in the bodies of REST.
+    pub const PLURAL: Self = Self {
+        ids: "filter.ids",
+        zones: "filter.zones",
+        statuses: "filter.statuses",
+        capabilities: "filter.capabilities",
+        labels: "filter.labels",
+        worker_ids: "filter.worker_ids",
+        vm_ids: "filter.vm_ids",
+        kinds: "filter.kinds",
+        actors: "filter.actors",
+        actor_token_ids: "filter.actor_token_ids",
+        search: "filter.search",
+        min_free_cpu_cores: "filter.min_free_cpu_cores",
+        min_free_memory_mb: "filter.min_free_memory_mb",
+        min_free_vm_slots: "filter.min_free_vm_slots",
+    };
 }
 
 /// A filter of workers as sent. What is left out matches every worker; an empty list matches none.
@@ -129,6 +160,38 @@ impl VmFilterInput {
     }
 }
 
+/// A filter of events as sent. What is left out matches every event; an empty list matches none.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilterInput {
+    /// About one of these workers.
+    pub worker_ids: Option<Vec<String>>,
+    /// About one of these VMs.
+    pub vm_ids: Option<Vec<String>>,
+    /// About a worker that was in one of these zones then; the empty text asks for workers without a zone.
+    pub zones: Option<Vec<String>>,
+    /// Of one of these kinds, by their words.
+    pub kinds: Option<Vec<String>>,
+    /// Caused by one of these, by their words.
+    pub actors: Option<Vec<String>>,
+    /// Caused with one of these tokens, by their public ids.
+    pub actor_token_ids: Option<Vec<String>>,
+}
+
+impl EventFilterInput {
+    /// The filter, or what is wrong with it.
+    pub fn check(self, names: &FilterNames) -> Result<EventFilter> {
+        let Self { worker_ids, vm_ids, zones, kinds, actors, actor_token_ids } = self;
+        Ok(EventFilter {
+            worker_ids: texts(names.worker_ids, worker_ids, 1)?,
+            vm_ids: texts(names.vm_ids, vm_ids, 1)?,
+            zones: texts(names.zones, zones, 0)?,
+            kinds: all_of(names.kinds, kinds, |word| event_kind(names.kinds, word))?,
+            actors: all_of(names.actors, actors, |word| actor(names.actors, word))?,
+            actor_token_ids: texts(names.actor_token_ids, actor_token_ids, 1)?,
+        })
+    }
+}
+
 /// A label filter of a query string: `env` matches workers that have the label, `env=prod` those that have it with this
 /// value.
 ///
@@ -183,7 +246,7 @@ fn worker_status(field: &'static str, text: &str) -> Result<WorkerStatus> {
 }
 
 /// A list of texts, each with at least so many characters, and at most with as many as the texts it is compared with.
-fn texts(field: &'static str, list: Option<Vec<String>>, least: usize) -> Result<Option<Vec<String>>> {
+pub(super) fn texts(field: &'static str, list: Option<Vec<String>>, least: usize) -> Result<Option<Vec<String>>> {
     let list = list.map(|list| wanted(field, list)).transpose()?;
     list.iter().flatten().try_for_each(|text| of_length(field, text, least, MAX_TEXT))?;
     Ok(list)
@@ -205,7 +268,7 @@ fn text(field: &'static str, text: Option<String>) -> Result<Option<String>> {
     Ok(text.filter(|text| !text.is_empty()))
 }
 
-fn of_length(field: &'static str, text: &str, least: usize, most: usize) -> Result<()> {
+pub(super) fn of_length(field: &'static str, text: &str, least: usize, most: usize) -> Result<()> {
     let count = text.chars().count();
     if count < least {
         Err(Error::invalid(field, "must not be empty"))

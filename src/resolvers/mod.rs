@@ -19,6 +19,7 @@ mod events;
 pub mod filter_input;
 mod guarded_journal;
 mod health;
+pub mod history;
 mod idempotent_request;
 mod indexed_pages;
 pub mod join;
@@ -63,7 +64,8 @@ use crate::auth::{Action, Caller, CostLimit};
 use crate::clock::{Clock, Timestamp};
 use crate::cluster::{ClusterStats, Snapshot, View};
 use crate::error::Result;
-use crate::journal::Journal;
+use crate::history::HistoryReader;
+use crate::journal::{HistoryStore, Journal};
 use crate::timing::Timing;
 
 /// Statistics, and the view they are of.
@@ -87,6 +89,7 @@ pub struct Resolvers {
     consul: Option<Receiver<bool>>,
     cost_limit: CostLimit,
     metrics: Arc<ResolverMetrics>,
+    history: HistoryReader,
 }
 
 impl Resolvers {
@@ -94,6 +97,7 @@ impl Resolvers {
     pub fn new(journal: Journal, clock: Clock, timing: Timing) -> Self {
         let (last_stats, forecast) = (Arc::default(), Arc::default());
         let has_seen_tokens = Arc::new(AtomicBool::new(journal.snapshot().has_tokens()));
+        let history = HistoryReader::new(HistoryStore::new(journal.database().clone()));
         let journal = GuardedJournal::new(journal);
         Self {
             journal,
@@ -106,6 +110,7 @@ impl Resolvers {
             consul: None,
             cost_limit: CostLimit::default(),
             metrics: Arc::default(),
+            history,
         }
     }
 
@@ -124,6 +129,11 @@ impl Resolvers {
     /// What the operations have counted.
     pub fn metrics(&self) -> &Arc<ResolverMetrics> {
         &self.metrics
+    }
+
+    /// The curves of the past, for the sampler.
+    pub fn history(&self) -> &HistoryReader {
+        &self.history
     }
 
     /// Where long work is done.

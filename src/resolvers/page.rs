@@ -92,29 +92,56 @@ impl Default for PageNames {
     }
 }
 
-/// An order of a list, as far as pages depend on it.
+/// An order of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageOrder {
-    /// Whether it is the order by id, in which nothing ever moves.
-    is_by_id: bool,
+    key: PageKey,
     /// Largest first.
     descending: bool,
 }
 
+/// By what a list is sorted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PageKey {
+    /// By the ids of what is listed, which never change: nothing ever moves in this order.
+    Id,
+    /// By a key of workers other than the id.
+    Worker(WorkerOrderField),
+    /// By a key of VMs other than the id.
+    Vm(VmOrderField),
+}
+
 impl PageOrder {
     /// By id, smallest first: the order in which lists come.
-    pub(super) const BY_ID: Self = Self { is_by_id: true, descending: false };
+    pub(super) const BY_ID: Self = Self { key: PageKey::Id, descending: false };
+
+    fn is_by_id(&self) -> bool {
+        self.key == PageKey::Id
+    }
+
+    /// The position that a cursor stands for, which has to be one of this order, also in a list that is empty.
+    fn position(&self, cursor: &str, field: &'static str, names: &PageNames) -> Result<CursorPosition> {
+        let place = CursorPosition::parse(cursor, field)?;
+        let is_of_this_order = match self.key {
+            PageKey::Id => matches!(place.key, SortKey::Id(_)),
+            PageKey::Worker(order) => order.has_key(&place.key),
+            PageKey::Vm(order) => order.has_key(&place.key),
+        };
+        if is_of_this_order { Ok(place) } else { Err(cursor_of_another_order(field, names)) }
+    }
 }
 
 impl From<WorkerOrder> for PageOrder {
     fn from(WorkerOrder { field, descending }: WorkerOrder) -> Self {
-        Self { is_by_id: field == WorkerOrderField::Id, descending }
+        let key = if field == WorkerOrderField::Id { PageKey::Id } else { PageKey::Worker(field) };
+        Self { key, descending }
     }
 }
 
 impl From<VmOrder> for PageOrder {
     fn from(VmOrder { field, descending }: VmOrder) -> Self {
-        Self { is_by_id: field == VmOrderField::Id, descending }
+        let key = if field == VmOrderField::Id { PageKey::Id } else { PageKey::Vm(field) };
+        Self { key, descending }
     }
 }
 
@@ -384,17 +411,10 @@ impl<T> Page<T> {
         let order = order.into();
         let PageRequest { first: _, after, last: _, before, names } = request;
         let (size, from_the_end) = request.size()?;
-        let mut edges = edges.into_iter().peekable();
-        let mut parse = |text: &Option<String>, field| {
-            let Some(text) = text else { return Ok(None) };
-            let place = CursorPosition::parse(text, field)?;
-            if edges.peek().is_some_and(|edge| edge.key.compare(&place.key).is_none()) {
-                return Err(cursor_of_another_order(field, names));
-            }
-            Ok(Some(place))
-        };
+        let parse =
+            |text: &Option<String>, field| text.as_ref().map(|text| order.position(text, field, names)).transpose();
         let (after, before) = (parse(after, names.after)?, parse(before, "before")?);
-        let since = (!order.is_by_id).then(|| walk_start(&after, &before, names.after, now)).transpose()?;
+        let since = (!order.is_by_id()).then(|| walk_start(&after, &before, names.after, now)).transpose()?;
         let walk = WalkOrder { order, since, from_the_end };
         let mut selection = Selection { walk: &walk, size, kept: Vec::new(), has_left_out: false };
         let (mut total, mut some_precede, mut some_follow) = (0, false, false);
@@ -426,16 +446,10 @@ impl<T> Page<T> {
         let order = order.into();
         let PageRequest { after, before, names, .. } = request;
         let (size, from_the_end) = request.size()?;
-        let parse = |text: &Option<String>, field| {
-            let Some(text) = text else { return Ok(None) };
-            let place = CursorPosition::parse(text, field)?;
-            if edges.first().is_some_and(|edge| edge.key.compare(&place.key).is_none()) {
-                return Err(cursor_of_another_order(field, names));
-            }
-            Ok(Some(place))
-        };
+        let parse =
+            |text: &Option<String>, field| text.as_ref().map(|text| order.position(text, field, names)).transpose();
         let (after, before) = (parse(after, names.after)?, parse(before, "before")?);
-        let since = (!order.is_by_id).then(|| walk_start(&after, &before, names.after, now)).transpose()?;
+        let since = (!order.is_by_id()).then(|| walk_start(&after, &before, names.after, now)).transpose()?;
         let walk = WalkOrder { order, since, from_the_end };
         edges.sort_by(|one, other| walk.compare(walk.place(one), walk.place(other)));
         let total = edges.len();
@@ -742,7 +756,7 @@ mod tests {
                 before: before.map(cursor),
                 names: PageNames::default(),
             };
-            let order = PageOrder { is_by_id: false, descending };
+            let order = PageOrder { key: PageKey::Worker(WorkerOrderField::VmCount), descending };
             let mut edges: Vec<_> = rows.into_iter().map(|(id, (key, revision))| edge(id, key, revision)).collect();
             let cut = Page::cut_out(edges.clone(), order, &request, &now).unwrap();
             edges.sort_by_key(|edge| edge.id.bytes().fold(shuffle, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)));

@@ -4,9 +4,8 @@
 //! [`reservations`](super::reservations), which are asked for with the same input.
 
 use super::Reading;
-use super::checks::{
-    self, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_TEXT, Whole, wanted,
-};
+use super::checks::{self, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, Whole};
+use super::filter_input::{of_length, texts};
 use super::offload::steps;
 use super::page::MAX_SIZE;
 use crate::cluster::{
@@ -82,7 +81,7 @@ impl ConstraintsInput {
             memory_mb: needed("memory_mb", memory_mb, MAX_FIGURE)?,
             disk_gb: checks::figure("disk_gb", disk_gb.unwrap_or(Whole(0)), 0, MAX_FIGURE)?,
         };
-        let zones = zones.map(|zones| texts(names.zones, zones, 0)).transpose()?;
+        let zones = texts(names.zones, zones, 0)?;
         if zones.as_ref().is_some_and(Vec::is_empty) {
             return Err(Error::invalid(names.zones, "must not be empty: leave it out for all zones"));
         }
@@ -92,10 +91,10 @@ impl ConstraintsInput {
             of_length(names.labels, key, 1, MAX_LABEL_KEY)?;
             of_length(names.labels, value.as_deref().unwrap_or_default(), 0, MAX_LABEL_VALUE)?;
         }
-        let capabilities = texts(names.capabilities, capabilities.unwrap_or_default(), 1)?;
+        let capabilities = texts(names.capabilities, capabilities, 1)?.unwrap_or_default();
         checks::at_most(names.capabilities, capabilities.len(), MAX_LABELS)?;
-        let without_workers = texts(names.without_workers, without_workers.unwrap_or_default(), 1)?;
-        let without_zones = texts(names.without_zones, without_zones.unwrap_or_default(), 0)?;
+        let without_workers = texts(names.without_workers, without_workers, 1)?.unwrap_or_default();
+        let without_zones = texts(names.without_zones, without_zones, 0)?.unwrap_or_default();
         let constraints = PlacementConstraints {
             zones,
             labels,
@@ -174,21 +173,5 @@ impl Reading {
     /// How many VMs of a size fit now.
     pub fn capacity(&self, size: VmSize, constraints: &PlacementConstraints) -> Capacity {
         Capacity::of(&self.view, size, constraints)
-    }
-}
-
-fn texts(field: &'static str, list: Vec<String>, least: usize) -> Result<Vec<String>> {
-    let list = wanted(field, list)?;
-    list.iter().try_for_each(|text| of_length(field, text, least, MAX_TEXT))?;
-    Ok(list)
-}
-
-fn of_length(field: &'static str, text: &str, least: usize, most: usize) -> Result<()> {
-    match text.chars().count() {
-        count if count < least => Err(Error::invalid(field, "must not have an empty entry")),
-        count if count > most => {
-            Err(Error::invalid(field, format!("must have at most {most} characters, not {count}")))
-        }
-        _ => Ok(()),
     }
 }

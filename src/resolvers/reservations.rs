@@ -12,6 +12,7 @@ use tracing::info;
 use uuid::Builder;
 
 use super::checks::{self, Whole, word};
+use super::filter_input::texts;
 use super::idempotent_request::{IdempotentReply, IdempotentRequest};
 use super::offload::steps;
 use super::page::{Edge, FilteredList, ListById, Page, PageRequest};
@@ -125,7 +126,7 @@ impl ReservationFilterInput {
         let wanted = self.states.map(|list| checks::wanted(states, list)).transpose()?;
         Ok(ReservationFilter {
             states: wanted.map(|list| list.iter().map(state).collect()).transpose()?,
-            worker_ids: self.worker_ids.map(|list| checks::wanted(worker_ids, list)).transpose()?,
+            worker_ids: texts(worker_ids, self.worker_ids, 1)?,
         })
     }
 }

@@ -14,10 +14,11 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::checks::{
-    DEFAULT_MAX_VMS, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_NOTE, MAX_POLICY_ERROR,
-    MAX_TEXT, MAX_VMS, Whole, at_most, exact, figure, host_boot_id, last_incarnation, text, truncate, vm_status,
+    DEFAULT_MAX_VMS, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_MEASURE, MAX_NOTE,
+    MAX_POLICY_ERROR, MAX_TEXT, MAX_VMS, Whole, at_most, exact, figure, host_boot_id, last_incarnation, text, truncate,
+    vm_status,
 };
-use crate::cluster::{Identity, VmStatus, WorkerId};
+use crate::cluster::{Identity, MeasuredLoad, VmStatus, WorkerId};
 use crate::error::{Error, Result};
 use crate::journal::commands::{HeartbeatReport, Inventory, Precondition, Register, VmReport};
 
@@ -153,12 +154,45 @@ pub struct HeartbeatInput {
     /// That the agent's policy hook failed, or by null that it works; as before if left out.
     #[serde(default, deserialize_with = "present")]
     pub policy_error: Option<Option<String>>,
+    /// What the host measured of its load.
+    #[serde(default, deserialize_with = "object")]
+    pub measured: Option<MeasuredInput>,
     /// The whole inventory of VMs.
     #[serde(default, deserialize_with = "objects")]
     pub vms: Option<Vec<VmInput>>,
     /// What changed in the inventory.
     #[serde(default, deserialize_with = "object")]
     pub vms_delta: Option<VmDeltaInput>,
+}
+
+/// What a host measured of its load, as sent: each figure only if it is known.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(expecting = "a JSON object with what the host measured")]
+pub struct MeasuredInput {
+    /// For how many seconds CPU cores were busy, all of them together, since the host was started.
+    pub cpu_busy_seconds: Option<f64>,
+    /// Memory in use, in MiB.
+    pub memory_used_mb: Option<Whole>,
+    /// Load average of one minute.
+    pub load1: Option<f64>,
+}
+
+impl MeasuredInput {
+    fn check(self) -> Result<MeasuredLoad> {
+        Ok(MeasuredLoad {
+            cpu_busy_seconds: self.cpu_busy_seconds.map(|it| measure("cpu_busy_seconds", it)).transpose()?,
+            memory_used_mb: self.memory_used_mb.map(|it| figure("memory_used_mb", it, 0, MAX_FIGURE)).transpose()?,
+            load1: self.load1.map(|it| measure("load1", it)).transpose()?,
+        })
+    }
+}
+
+/// A measured number, which is not whole.
+fn measure(field: &'static str, number: f64) -> Result<f64> {
+    if (0.0..=MAX_MEASURE).contains(&number) {
+        return Ok(number);
+    }
+    Err(Error::invalid(field, format!("must be from 0 to {MAX_MEASURE}, not {number}")))
 }
 
 /// What changed in an inventory, as sent.
@@ -217,6 +251,7 @@ impl HeartbeatInput {
             used_disk_gb: used("used_disk_gb", self.used_disk_gb)?,
             policy_revision: self.policy_revision.map(|number| exact("policy_revision", number)).transpose()?,
             policy_error: self.policy_error.map(|error| error.map(policy_error).transpose()).transpose()?,
+            measured: self.measured.map(MeasuredInput::check).transpose()?,
             inventory,
         })
     }

@@ -490,7 +490,15 @@ impl Resolvers {
     async fn finish_heartbeat(&self, submitted: Submitted<HeartbeatAccepted>) -> Result<HeartbeatRecorded> {
         let Committed { reply, snapshot } = submitted.committed().await?;
         log_rejected_vms(&reply);
+        self.note_measured(&reply);
         Ok(recorded(&reply, self.reading(snapshot).view, self.timing))
+    }
+
+    /// Hands what a worker measured on to its curves.
+    fn note_measured(&self, HeartbeatAccepted { worker, measured, .. }: &HeartbeatAccepted) {
+        if let Some(load) = measured {
+            self.history.loads().note(&worker.id.shared(), *load, self.clock.monotonic());
+        }
     }
 
     /// Records a worker's heartbeat, once for its idempotency key.
@@ -514,6 +522,7 @@ impl Resolvers {
             Some(reply) => {
                 self.metrics.count_accepted(reply.last_sequence);
                 log_rejected_vms(reply);
+                self.note_measured(reply);
             }
             None => self.metrics.count_heartbeat(HeartbeatResult::Replayed),
         }
@@ -566,7 +575,10 @@ impl Resolvers {
             }
             None => self.metrics.count_heartbeats(HeartbeatResult::Replayed, count as u64),
         }
-        replies.iter().flatten().flatten().for_each(log_rejected_vms);
+        for accepted in replies.iter().flatten().flatten() {
+            log_rejected_vms(accepted);
+            self.note_measured(accepted);
+        }
         Ok(answered)
     }
 

@@ -17,15 +17,15 @@ use serde::{Deserialize, Serialize};
 use super::endpoint::Endpoint;
 use super::error::Result;
 use super::etag::Versioned;
-use super::filter_params::{given, named};
+use super::filter_params::{FILTER_NAMES, given, named};
 use super::json_objects::ClusterEvent;
 use super::json_values;
 use super::paging::LinkToNext;
 use super::query_response::Read;
-use crate::cluster::EventFilter;
 use crate::error;
 use crate::http::{Accept, EVENT_STREAM, NDJSON, Query, SSE_KEEP_ALIVE, current_caller, streamed};
-use crate::resolvers::checks::{self, truncate, wanted};
+use crate::resolvers::checks::{self, truncate};
+use crate::resolvers::filter_input::EventFilterInput;
 use crate::resolvers::{DEFAULT_EVENTS, EventPageRequest, EventView, event_limit};
 
 /// The media type of a page.
@@ -82,18 +82,15 @@ pub(super) async fn list(
 ) -> Result<Response> {
     let EventsQuery { after, cursor, limit, order, since, until, kind, worker_id, vm_id, zone, actor, actor_token_id } =
         query;
-    let kinds =
-        wanted("kind", kind)?.iter().map(|word| checks::event_kind("kind", word)).collect::<Result<Vec<_>, _>>()?;
-    let actors =
-        wanted("actor", actor)?.iter().map(|word| checks::actor("actor", word)).collect::<Result<Vec<_>, _>>()?;
-    let filter = EventFilter {
-        worker_ids: given(wanted("worker_id", worker_id)?),
-        vm_ids: given(wanted("vm_id", vm_id)?),
-        zones: named(wanted("zone", zone)?),
-        kinds: given(kinds),
-        actors: given(actors),
-        actor_token_ids: given(wanted("actor_token_id", actor_token_id)?),
+    let filter = EventFilterInput {
+        worker_ids: given(worker_id),
+        vm_ids: given(vm_id),
+        zones: named(zone),
+        kinds: given(kind),
+        actors: given(actor),
+        actor_token_ids: given(actor_token_id),
     };
+    let filter = filter.check(&FILTER_NAMES)?;
     let resumed = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
     let after = resumed.or(after.as_deref().filter(|after| !after.is_empty()));
     let newest_first = order.map(|order| is_newest_first(&order)).transpose()?.unwrap_or_default();

@@ -18,6 +18,10 @@ pub(super) const FILTER_NAMES: FilterNames = FilterNames {
     capabilities: "capability",
     labels: "label",
     worker_ids: "worker_id",
+    vm_ids: "vm_id",
+    kinds: "kind",
+    actors: "actor",
+    actor_token_ids: "actor_token_id",
     search: "search",
     min_free_cpu_cores: "min_free_cpu_cores",
     min_free_memory_mb: "min_free_memory_mb",
@@ -34,20 +38,6 @@ pub(super) fn given<T>(values: Vec<T>) -> Option<Vec<T>> {
 pub(super) fn named(zones: Vec<String>) -> Option<Vec<String>> {
     given(zones.into_iter().filter(|zone| !zone.is_empty()).collect())
 }
-
-/// In the plural, within the body's `filter`.
-const BODY_FILTER_NAMES: FilterNames = FilterNames {
-    ids: "filter.ids",
-    zones: "filter.zones",
-    statuses: "filter.statuses",
-    capabilities: "filter.capabilities",
-    labels: "filter.labels",
-    worker_ids: "filter.worker_ids",
-    search: "filter.search",
-    min_free_cpu_cores: "filter.min_free_cpu_cores",
-    min_free_memory_mb: "filter.min_free_memory_mb",
-    min_free_vm_slots: "filter.min_free_vm_slots",
-};
 
 /// Which workers a body is about.
 #[derive(Default, Deserialize)]
@@ -86,6 +76,6 @@ impl WorkerFilterBody {
             min_free_memory_mb: number(min_free_memory_mb),
             min_free_vm_slots: number(min_free_vm_slots),
         };
-        filter.check(&BODY_FILTER_NAMES)
+        filter.check(&FilterNames::PLURAL)
     }
 }

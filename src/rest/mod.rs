@@ -14,6 +14,7 @@ mod events;
 mod filter_params;
 mod health;
 mod heartbeats;
+mod history;
 mod idempotent_response;
 mod json_lists;
 mod json_objects;
@@ -60,6 +61,7 @@ pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
         .route("/api/v1/workers/{id}/vms", get(workers::vms))
         .route_with(DRAIN, "/api/v1/workers/{id}/drain", get(drains::one).post(workers::drain))
         .route("/api/v1/workers/{id}/drains", get(drains::history))
+        .route("/api/v1/workers/{id}/history", get(history::of_worker))
         .route_with(TOLD, "/api/v1/drains", get(drains::list).post(drain_workers::drain))
         .route_with(TOLD, "/api/v1/activations", post(drain_workers::activate))
         .route("/api/v1/evacuation-plan", get(drain_workers::evacuation_plan))
@@ -70,6 +72,8 @@ pub fn routes(resolvers: Resolvers, closing: CancellationToken) -> Routes {
         .route("/api/v1/cluster/worker-counts", get(clusters::worker_counts))
         .route("/api/v1/cluster/vm-counts", get(clusters::vm_counts))
         .route("/api/v1/cluster/distribution", get(clusters::distribution))
+        .route("/api/v1/cluster/history", get(history::of_cluster))
+        .route("/api/v1/zones/{zone}/history", get(history::of_zone))
         .route("/api/v1/vms", get(vms::list))
         .route("/api/v1/vms/{id}", get(vms::one))
         .route("/api/v1/events", get(events::list))

@@ -14,6 +14,7 @@ use rand::seq::{IndexedRandom, index};
 use super::options::SimulateOptions;
 use super::scene::Part;
 use super::simulated_inventory::{Capacity, SimulatedInventory};
+use super::simulated_load::SimulatedLoad;
 use crate::client::Registration;
 
 /// The zones, assigned to workers in turn.
@@ -35,6 +36,7 @@ pub(super) struct SimulatedHost {
     /// The registration without the boot id, which each start of the worker's process sets.
     pub(super) registration: Registration,
     pub(super) inventory: SimulatedInventory,
+    pub(super) load: SimulatedLoad,
     /// Whether its worker falls silent now and then.
     pub(super) unreliable: bool,
     /// Its part in the scene.
@@ -95,6 +97,7 @@ fn host(id: String, index: u32, options: &SimulateOptions) -> SimulatedHost {
     let capacity = Capacity { vcpus: cpu_cores, memory_mb };
     let [_, high, middle, low] = (index + 1).to_be_bytes();
     SimulatedHost {
+        load: SimulatedLoad::of(&id),
         registration: Registration {
             hostname: format!("{id}.{zone}.example.internal"),
             address: format!("10.{high}.{middle}.{low}:8081"),

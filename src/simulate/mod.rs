@@ -24,6 +24,7 @@ mod options;
 mod progress;
 mod scene;
 mod simulated_inventory;
+mod simulated_load;
 mod simulated_worker;
 mod tally;
 

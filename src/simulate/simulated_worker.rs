@@ -213,13 +213,14 @@ impl SimulatedWorker {
             Heartbeat { incarnation, boot_id, sequence: *sequence, policy_revision, ..Heartbeat::default() };
         let elapsed = now.saturating_duration_since(self.churned);
         self.churned = now;
-        let SimulatedHost { inventory, part, rng, .. } = &mut self.host;
+        let SimulatedHost { inventory, load, part, rng, .. } = &mut self.host;
         if let Some(Part::Drained { note, .. }) = part {
             inventory.hold_back(self.draining.then_some(note));
         }
         let churn = if self.draining { self.evacuation } else { self.churn };
         tally.churned(inventory.churn(churn, elapsed, !self.draining, rng));
         inventory.report(&mut heartbeat);
+        heartbeat.measured = Some(load.after(elapsed, inventory.used()));
         Some(heartbeat)
     }
 

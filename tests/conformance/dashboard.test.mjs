@@ -460,6 +460,147 @@ describe('dashboard', () => {
     });
   });
 
+  describe('curves', () => {
+    let curves;
+    before(async () => { curves = await load('curves'); });
+
+    const MINUTE = 60;
+    /** An answer of the API from this moment on: where the clocks of this test are. */
+    const answer = (values, { start = '2026-11-29T12:00:00Z', stepSeconds = MINUTE, ...others } = {}) => ({
+      start, stepSeconds, length: values.length, usedCpuCores: { values, min: null, max: null }, cpuCores: { values: values.map((value) => (value === null ? null : 8)) }, ...others,
+    });
+    const drawn = (usage, range = null) => curves.curvesOf(range, curves.timesOf(usage), curves.usageCharts(usage));
+    /** Times of day where the reader is, in whatever zone this test runs. */
+    const local = (...parts) => new Date(...parts).getTime() / 1_000;
+
+    test('the address names a range, and nothing else is one', () => {
+      assert.deepEqual(curves.RANGES.map(({ key }) => curves.rangeOf(key).key), ['1h', '6h', '24h', '7d', '30d', '13mo']);
+      assert.deepEqual(['', '2h', 'now', '1H'].map(curves.rangeOf), [null, null, null, null]);
+      assert.equal(curves.askedRange(null).key, '6h');
+      assert.equal(curves.askedRange(curves.rangeOf('30d')).length, 30 * 86_400);
+      assert.ok(curves.RANGES.every(({ length }) => length <= 34_300_800), 'no longer than the API answers');
+    });
+
+    test('a span of the past is in the address as two instants', () => {
+      const { rangeOf, spanAround, curvesOf } = curves;
+      const at = (...parts) => new Date(...parts).toISOString();
+      const span = rangeOf('24h', at(2026, 10, 29, 12), at(2026, 10, 29, 14, 30));
+      assert.deepEqual([span.key, span.word, span.length], ['', 'Sun 29 Nov 12:00–14:30', 9_000]);
+      assert.equal(rangeOf('', at(2026, 10, 29, 12), at(2026, 10, 30, 14)).spoken, 'from Sun 29 Nov 12:00 to Mon 30 Nov 14:00');
+      assert.equal(rangeOf('24h', at(2026, 10, 29, 12), at(2026, 10, 29, 11)).key, '24h', 'backwards is none');
+      assert.equal(rangeOf('', 'then', 'now'), null);
+      assert.deepEqual(spanAround(Date.parse('2026-11-29T12:00:30Z') / 1_000, Date.parse('2026-11-29T12:30:10Z') / 1_000), { since: '2026-11-29T12:00Z', until: '2026-11-29T12:31Z' });
+      const { since, until } = spanAround(Date.parse('2026-11-29T12:00:00Z') / 1_000, Date.parse('2026-11-29T12:00:40Z') / 1_000);
+      assert.ok(rangeOf('', since, until), 'what was marked is never too short to be looked at');
+      assert.equal(curvesOf(span, curves.timesOf(answer([1])), curves.usageCharts(answer([1]))).range, span);
+    });
+
+    test('points follow each other from the start, a step apart', () => {
+      const { at, step } = curves.timesOf({ start: '2026-11-29T12:00:00Z', stepSeconds: 300, length: 3 });
+      assert.deepEqual([at, step], [[1_795_953_600, 1_795_953_900, 1_795_954_200], 300]);
+      assert.deepEqual([2_600, 2_749, 2_751, 9_000, 0].map((time) => curves.nearest([2_500, 2_700, 2_800], time)), [0, 1, 2, 2, 0]);
+      assert.equal(curves.nearest([], 5), -1);
+    });
+
+    test('where no sample was taken there is a gap, and no 0', () => {
+      const { charts, times } = drawn(answer([4, null, 0, 6]));
+      assert.deepEqual(charts.map(({ key }) => key), ['cpu']);
+      const { data, series, bands } = curves.plotted(times, charts[0].lines);
+      assert.deepEqual(data.slice(1), [[8, null, 8, 8], [4, null, 0, 6]], 'capacity first, so that it is below');
+      assert.deepEqual(series, [{ line: 1, edge: 'value' }, { line: 0, edge: 'value' }]);
+      assert.deepEqual(bands, []);
+      assert.deepEqual(curves.valueAt(charts[0].lines[0], 1, 'cores'), { value: 'no sample', span: '' });
+      assert.deepEqual(curves.valueAt(charts[0].lines[0], 2, 'cores'), { value: '0 cores', span: '' });
+      assert.equal(curves.sparkPath([4, null, 0, 8], 8, 30, 10), 'M0.0 5.0h0.1M20.0 10.0L30.0 0.0');
+    });
+
+    test('what has no sample at all is not drawn, and a capacity alone is no chart', () => {
+      const nothing = drawn(answer([null, null], { cpuCores: { values: [8, 8] }, vmCount: null, measuredCpuCores: null }));
+      assert.deepEqual(nothing.charts, []);
+      const both = drawn(answer([1, 2], { measuredCpuCores: { values: [null, 0.5], min: null, max: null }, measuredLoad1: null }));
+      assert.deepEqual(both.charts.map(({ lines }) => lines.map(({ name }) => name)), [['allocated', 'busy', 'capacity']]);
+      assert.equal(curves.isMeasured(answer([1], { measuredLoad1: { values: [null] } })), false);
+      assert.equal(curves.isMeasured(answer([1], { measuredLoad1: { values: [0] } })), true);
+      const measured = (on, of) => curves.measuredPart(answer([1], { measuredWorkers: { values: [on] }, onlineWorkers: { values: [of] } }));
+      assert.deepEqual([measured(6.8, 10), measured(9.9, 10), measured(null, 10), measured(0, 10)], ['What is busy and in use was measured on 7 of 10 workers.', '', '', '']);
+    });
+
+    test('a point of several samples has a band from the smallest to the largest', () => {
+      const usage = answer([4.5, null, 5], { stepSeconds: 300, usedCpuCores: { values: [4.5, null, 5], min: [4, null, 5], max: [7, null, 5] } });
+      const { charts, times } = drawn(usage, curves.rangeOf('24h'));
+      const { data, series, bands } = curves.plotted(times, charts[0].lines);
+      assert.deepEqual(series.map(({ edge }) => edge), ['value', 'most', 'least', 'value']);
+      assert.deepEqual(bands, [[2, 3]]);
+      assert.deepEqual([data[2], data[3]], [[7, null, 5], [4, null, 5]]);
+      assert.deepEqual(curves.valueAt(charts[0].lines[0], 0, 'cores'), { value: '4.5 cores', span: '4–7' });
+      assert.deepEqual(curves.valueAt(charts[0].lines[0], 2, 'cores'), { value: '5 cores', span: '' });
+      assert.equal(curves.topOf(charts[0].lines, 'cores'), 8 * 1.06);
+      assert.equal(curves.topOf([{ name: '', role: 'used', values: [1], least: [0], most: [100] }], 'cores'), 106, 'a spike is not cut off');
+      assert.equal(curves.hasBand({ name: '', role: 'used', values: [1, 2], least: [1, 2], most: [1, 2] }), false);
+    });
+
+    test('a capacity that is far above is said, and does not press the others to the ground', () => {
+      const lines = (used, capacity) => [{ name: 'allocated', role: 'used', values: [used, null] }, { name: 'slots', role: 'capacity', values: [capacity, null] }];
+      assert.equal(curves.topOf(lines(20, 100), 'vms'), 106);
+      assert.equal(curves.topOf(lines(4, 100), 'vms'), 5);
+      assert.equal(curves.topOf(lines(0, 100), 'vms'), 106, 'nothing at all is at the ground');
+      assert.deepEqual(lines(4, 100).map((line) => curves.isFarAbove(line, lines(4, 100))), [false, true]);
+    });
+
+    test('a history of minutes is drawn over an hour, unless another range was chosen', () => {
+      const six = 6 * 60;
+      const young = answer(Array.from({ length: six }, (_, index) => (index < six - 10 ? null : index)));
+      assert.equal(drawn(young).range.key, '1h');
+      assert.equal(drawn(young).times.at.length, 60);
+      assert.equal(drawn(young).charts[0].lines[0].values.at(-1), six - 1);
+      assert.equal(drawn(young, curves.rangeOf('6h')).times.at.length, six);
+      const old = answer(Array.from({ length: six }, (_, index) => (index < six - 61 ? null : index)));
+      assert.equal(drawn(old).range.key, '6h');
+      assert.equal(drawn(answer([])).charts.length, 0);
+    });
+
+    test('it is read again as often as there is a new point', () => {
+      assert.deepEqual([60, 300, 86_400].map(curves.readAgainAfter), [60_000, 300_000, 600_000]);
+    });
+
+    test('figures say what they count', () => {
+      const { amount, tickLabel } = curves;
+      assert.deepEqual([[1, 'cores'], [12.25, 'cores'], [1_200, 'vms'], [65_536, 'memory'], [300.4, 'memory'], [0.256, 'load'], [1, 'workers']].map((all) => amount(...all)),
+        ['1 core', '12.3 cores', '1,200 VMs', '64 GiB', '300 MiB', '0.26', '1 worker']);
+      assert.deepEqual([[0, 'memory'], [98_304, 'memory'], [1_310_720, 'memory'], [2_500, 'vms'], [0.5, 'load']].map((all) => tickLabel(...all)), ['0', '96 GiB', '1.25 TiB', '2.5K', '0.5']);
+      assert.ok(curves.tickSteps('memory').every((step) => Number.isInteger(Math.log2(step))));
+      assert.ok(curves.tickSteps('vms').every(Number.isInteger), 'there is no half VM');
+    });
+
+    test('ticks have times, days at midnight, and years in January', () => {
+      const { timeLabels } = curves;
+      assert.deepEqual(timeLabels([local(2026, 10, 29, 23), local(2026, 10, 30, 0), local(2026, 10, 30, 1)], 3_600), ['23:00', '30 Nov', '01:00']);
+      assert.deepEqual(timeLabels([local(2026, 10, 29), local(2026, 10, 30)], 86_400), ['29 Nov', '30 Nov']);
+      assert.deepEqual(timeLabels([local(2026, 11, 1), local(2027, 0, 1)], 30 * 86_400), ['Dec', '2027']);
+    });
+
+    test('a point says when it is, or for how long it stands', () => {
+      const { timeAt } = curves;
+      const at = [local(2026, 10, 29, 23, 45)];
+      assert.equal(timeAt({ at, step: 60 }, 0), 'Sun 29 Nov 23:45');
+      assert.equal(timeAt({ at, step: 900 }, 0), 'Sun 29 Nov 23:45–00:00');
+      assert.equal(timeAt({ at, step: 2 * 86_400 }, 0), 'Sun 29 Nov 23:45–Tue 1 Dec 23:45');
+    });
+
+    test('who does not see a curve is told of it', () => {
+      const usage = answer([4, null, 2, 7], { start: new Date(2026, 10, 29, 12).toISOString() });
+      const { charts, times, range } = drawn(usage, curves.rangeOf('1h'));
+      assert.equal(curves.spokenPoint(times, charts[0], 1), 'Sun 29 Nov 12:01: allocated no sample, capacity no sample');
+      assert.equal(curves.spokenPoint(times, charts[0], 3), 'Sun 29 Nov 12:03: allocated 7 cores, capacity 8 cores');
+      assert.equal(curves.spokenPoint({ at: [], step: 60 }, charts[0], 0), 'nothing yet');
+      assert.match(curves.description(times, charts[0], range), /^CPU in the last hour: allocated 7 cores, between 2 at (29 Nov )?12:02 and 7 cores at (29 Nov )?12:03; capacity 8 cores\.$/);
+      assert.deepEqual([[1, null, null], [1, null, null, null], [null]].map((values) => curves.valueAtEnd({ values })), [1, null, null], 'what was long ago is not how it is');
+      assert.match(curves.description(times, { title: 'CPU', unit: 'cores', lines: [{ name: 'busy', role: 'measured', values: [1, null, null, null] }] }, range), /^CPU in the last hour: busy without a sample at the end, between 1 at /);
+      assert.deepEqual(curves.extremesOf({ values: [3, 4], least: [1, 4], most: [3, 9] }), { least: 1, leastAt: 0, most: 9, mostAt: 1 });
+      assert.equal(curves.extremesOf({ values: [null] }), null);
+    });
+  });
+
   describe('playground and reference', () => {
     const module = (name) => import(pathToFileURL(path.join(WORKSHOP, name)));
 

@@ -194,6 +194,7 @@ async fn the_walks_through_the_protocols_can_be_walked() {
     let expected = [
         "A worker to look at",
         "Monitoring",
+        "How it went",
         "Maintenance",
         "Draining many workers",
         "Purging many workers",
@@ -210,6 +211,7 @@ async fn the_walks_through_the_protocols_can_be_walked() {
             "A worker to look at",
             "A query",
             "A page",
+            "How it went",
             "What happened last",
             "Who did what",
             "A mutation",

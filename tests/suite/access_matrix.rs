@@ -56,6 +56,7 @@ const REST: &[(&str, Needs, &str)] = &[
     ("GET /workers/{id}/vms", Viewer, ""),
     ("GET /workers/{id}/drain", Viewer, ""),
     ("GET /workers/{id}/drains", Viewer, ""),
+    ("GET /workers/{id}/history", Viewer, ""),
     ("GET /drains", Viewer, ""),
     ("POST /workers/{id}/drain", Operator, ""),
     ("POST /workers/{id}/activate", Operator, ""),
@@ -67,6 +68,8 @@ const REST: &[(&str, Needs, &str)] = &[
     ("GET /vms/{id}", Viewer, ""),
     ("GET /cluster/stats", Viewer, ""),
     ("GET /cluster/distribution", Viewer, ""),
+    ("GET /cluster/history", Viewer, ""),
+    ("GET /zones/{zone}/history", Viewer, ""),
     ("GET /placement", Viewer, ""),
     ("GET /capacity", Viewer, ""),
     ("GET /reservations", Viewer, ""),
@@ -132,7 +135,9 @@ const GRAPHQL: &[(&str, Needs, &str)] = &[
     ("query evacuationPlan", Viewer, r#"evacuationPlan(filter: {ids: ["nobody"]}) { fits }"#),
     ("query reservations", Viewer, "reservations(first: 1) { totalCount }"),
     ("query reservation", Viewer, "reservation(id: $id) { id }"),
-    ("query zones", Viewer, "zones { name }"),
+    ("query zones", Viewer, "zones { name history { length } }"),
+    ("query clusterHistory", Viewer, "clusterHistory { length }"),
+    ("query zoneHistory", Viewer, r#"zoneHistory(zone: "a") { length }"#),
     ("query workerCounts", Viewer, "workerCounts { total }"),
     ("query vmCounts", Viewer, "vmCounts { total }"),
     ("query health", Viewer, "health { __typename }"),
@@ -176,6 +181,12 @@ const GRAPHQL_BY_ARGUMENTS: &[(&str, Needs, &str)] = &[
     ),
     // Reading in the payload of a mutation is no way around what the mutation needs.
     ("mutation drainAndRead", Operator, "drainWorker(input: {workerId: $id}) { worker { id events { kind } } }"),
+    (
+        "mutation drainAndReadHistory",
+        Operator,
+        "drainWorker(input: {workerId: $id}) { worker { id history { length } } }",
+    ),
+    ("query workerHistory", Viewer, "worker(id: $id) { history { length } }"),
     // Next to a field that is allowed stands one that is not.
     ("query statsAndTokens", AdminToRead, "clusterStats { totalWorkers } tokens { id }"),
     ("query typename", Viewer, "__typename"),
@@ -491,7 +502,7 @@ on_both_databases! {
             let is_about_worker = template.starts_with("/workers/{id}");
             for who in &matrix.everybody {
                 for target in who.targets(is_about_worker) {
-                    let path = format!("{base}{}", template.replace("{id}", target));
+                    let path = format!("{base}{}", template.replace("{id}", target).replace("{zone}", "a"));
                     let slash = if path.contains('?') { path.replacen('?', "/?", 1) } else { format!("{path}/") };
                     for path in [path, slash] {
                         matrix.put_back().await;

@@ -35,7 +35,11 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("discovery", &["client", "config"]),
     ("error", &["auth", "cluster"]),
-    ("graphql", &["auth", "clock", "cluster", "error", "http", "json", "metrics", "pages", "render", "resolvers"]),
+    (
+        "graphql",
+        &["auth", "clock", "cluster", "error", "history", "http", "json", "metrics", "pages", "render", "resolvers"],
+    ),
+    ("history", &["clock", "cluster", "error", "journal"]),
     ("http", &["auth", "metrics", "tls", "trace"]),
     ("json", &[]),
     ("journal", &["auth", "clock", "cluster", "error", "metrics", "trace"]),
@@ -45,8 +49,8 @@ const MAY_SEE: &[(&str, &[&str])] = &[
     ("operator", &["client", "cluster", "config", "tls", "trace"]),
     ("pages", &["http"]),
     ("render", &["clock"]),
-    ("resolvers", &["auth", "clock", "cluster", "error", "journal", "metrics", "render", "timing"]),
-    ("rest", &["auth", "clock", "cluster", "error", "http", "json", "render", "resolvers"]),
+    ("resolvers", &["auth", "clock", "cluster", "error", "history", "journal", "metrics", "render", "timing"]),
+    ("rest", &["auth", "clock", "cluster", "error", "history", "http", "json", "render", "resolvers"]),
     (
         "server",
         &[
@@ -55,6 +59,7 @@ const MAY_SEE: &[(&str, &[&str])] = &[
             "discovery",
             "error",
             "graphql",
+            "history",
             "http",
             "journal",
             "liveness_sweeper",

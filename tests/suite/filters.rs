@@ -234,6 +234,15 @@ on_both_databases! {
             ("workers", "search", &long, too_long(255, 256), Some(("filter.search", json!(long)))),
             ("vms", "worker_id", "", "must not be empty".to_owned(), Some(("filter.workerIds", json!([""])))),
             ("vms", "zone", &long, too_long(255, 256), Some(("filter.zones", json!([long])))),
+            ("events", "worker_id", "", "must not be empty".to_owned(), Some(("filter.workerIds", json!([""])))),
+            ("events", "worker_id", &long, too_long(255, 256), Some(("filter.workerIds", json!([long])))),
+            ("events", "vm_id", "", "must not be empty".to_owned(), Some(("filter.vmIds", json!([""])))),
+            ("events", "vm_id", &long, too_long(255, 256), Some(("filter.vmIds", json!([long])))),
+            ("events", "zone", &long, too_long(255, 256), Some(("filter.zones", json!([long])))),
+            ("events", "actor_token_id", "", "must not be empty".to_owned(), Some(("filter.actorTokenIds", json!([""])))),
+            ("reservations", "worker_id", "", "must not be empty".to_owned(), Some(("filter.workerIds", json!([""])))),
+            ("reservations", "worker_id", &long, too_long(255, 256), Some(("filter.workerIds", json!([long])))),
+            ("drains", "worker_id", "", "must not be empty".to_owned(), Some(("filter.workerIds", json!([""])))),
             ("vms", "search", &long, too_long(255, 256), Some(("filter.search", json!(long)))),
             // GraphQL has words of its own for these, and refuses others before we see them.
             ("workers", "status", "down", "must be one of active, draining, offline, not \"down\"".to_owned(), None),
@@ -258,9 +267,15 @@ on_both_databases! {
             let path = format!("/api/v1/{list}?{parameter}={value}");
             cluster.rest().get(&path).await.assert_failure(400, &format!("{parameter} {problem}"));
             let Some((argument, value)) = twin else { continue };
-            let (kind, connection) =
-                if list == "vms" { ("VmFilter", "vmsConnection") } else { ("WorkerFilter", "workersConnection") };
-            let query = format!("query($filter: {kind}) {{ {connection}(filter: $filter) {{ totalCount }} }}");
+            let (kind, connection) = match list {
+                "workers" => ("WorkerFilter", "workersConnection"),
+                "vms" => ("VmFilter", "vmsConnection"),
+                "events" => ("EventFilter", "events"),
+                "reservations" => ("ReservationFilter", "reservations"),
+                "drains" => ("DrainFilter", "drains"),
+                other => panic!("{other} has no twin here"),
+            };
+            let query = format!("query($filter: {kind}) {{ {connection}(filter: $filter) {{ __typename }} }}");
             let filter = json!({argument.trim_start_matches("filter."): value});
             let error = cluster.graphql_answer(&query, json!({"filter": filter})).await["errors"][0].take();
             assert_eq!(error["extensions"]["code"], "INVALID_ARGUMENT", "{error}");
@@ -277,9 +292,10 @@ on_both_databases! {
         let page = cluster.rest().get("/api/v1/workers?limit=1&sort=hostname").await;
         let link = page.header("link").unwrap().split('>').next().unwrap().to_owned();
         let cursor = link.rsplit_once("cursor=").unwrap().1;
-        cluster.rest().get(&format!("/api/v1/workers?limit=1&sort=zone&cursor={cursor}")).await.assert_failure(
-            400,
-            "cursor is a cursor of another order: pass back one that came with the present `sort`",
-        );
+        let refused = "cursor is a cursor of another order: pass back one that came with the present `sort`";
+        // Also where nothing is found, so that what is wrong with a request does not depend on what there is.
+        for query in ["workers?sort=zone", "workers?id=nobody", "workers?id=nobody&sort=cpu_usage", "vms?id=nothing", "vms?id=nothing&sort=name"] {
+            cluster.rest().get(&format!("/api/v1/{query}&limit=1&cursor={cursor}")).await.assert_failure(400, refused);
+        }
     }
 }

@@ -5,12 +5,15 @@ use aetherium::server::ServerOptions;
 use crate::harness::*;
 
 /// Every route of the contract, with what it answers besides HEAD.
-const ROUTES: [(&str, &str); 23] = [
+const ROUTES: [(&str, &str); 26] = [
     ("/api/v1/workers", "GET"),
     ("/api/v1/workers/w1", "DELETE,GET,PUT"),
     ("/api/v1/workers/w1/vms", "GET"),
     ("/api/v1/workers/w1/drain", "GET,POST"),
     ("/api/v1/workers/w1/drains", "GET"),
+    ("/api/v1/workers/w1/history", "GET"),
+    ("/api/v1/zones/a/history", "GET"),
+    ("/api/v1/cluster/history", "GET"),
     ("/api/v1/workers/w1/activate", "POST"),
     ("/api/v1/workers/w1/heartbeat", "POST"),
     ("/api/v1/heartbeats", "POST"),

@@ -33,6 +33,7 @@ mod graphql_documents;
 mod graphql_http;
 mod health;
 mod heartbeats;
+mod history;
 mod hostile_documents;
 mod http;
 mod idempotency;

@@ -17,11 +17,12 @@ use serde_json::{Value, json};
 use crate::harness::*;
 
 /// The tables of a cluster.
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 11] = [
     "cluster",
     "drain",
     "epoch",
     "event",
+    "history",
     "idempotency_record",
     "reservation",
     "token",

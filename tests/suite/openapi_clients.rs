@@ -383,7 +383,7 @@ on_both_databases! {
             let needed = needed.filter(|it| it["required"] == json!(true) && it["in"] == json!("query"));
             let needed: Vec<_> = needed.map(|it| format!("{}={}", it["name"].as_str().unwrap(), it["example"])).collect();
             let question = if needed.is_empty() { String::new() } else { format!("?{}", needed.join("&")) };
-            let path = format!("{BASE}{}{question}", path.replace("{id}", id));
+            let path = format!("{BASE}{}{question}", path.replace("{id}", id).replace("{zone}", id));
             let forwards: Vec<_> = forms.iter().copied().collect();
             let backwards: Vec<_> = forms.iter().rev().copied().collect();
             for accept in [forwards.join(", "), backwards.join(",")] {

@@ -29,7 +29,10 @@ fn operations() -> Vec<Operation> {
             let parameters = parameters.filter(|parameter| parameter["in"] == "query");
             operations.push(Operation {
                 method: method.to_uppercase(),
-                path: format!("/api/v1{}", path.replace("vms/{id}", "vms/vm-1").replace("{id}", "w1")),
+                path: format!(
+                    "/api/v1{}",
+                    path.replace("vms/{id}", "vms/vm-1").replace("{id}", "w1").replace("{zone}", "a")
+                ),
                 parameters: parameters.map(|parameter| parameter["name"].as_str().unwrap().to_owned()).collect(),
             });
         }

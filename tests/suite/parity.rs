@@ -44,6 +44,8 @@ const ONLY_IN_GRAPHQL: &[(&str, &str)] = &[
     ("PlacementCandidate", "worker"),
     ("PlacementRefusal", "worker"),
     ("Worker", "drains"),
+    ("Worker", "history"),
+    ("Zone", "history"),
     ("Vm", "worker"),
     ("Drain", "worker"),
     // REST shows them of a drain by itself, and not inside a worker.
@@ -376,6 +378,44 @@ on_both_databases! {
             let rest = cluster.rest().get(&format!("/api/v1/cluster/{rest}")).await.json();
             let graphql = cluster.graphql(&format!("{{ {field}{filter} {{ {} }} }}", counts.selection(&[]))).await;
             assert_eq!(numbers(&graphql[field]), counts.convert(&rest, &[]));
+        }
+    }
+
+    async fn history_is_the_same_in_both_protocols(cluster: TestCluster) {
+        furnish(&cluster).await;
+        for busy in [1.5, 40.25] {
+            let measured = json!({"cpu_busy_seconds": busy, "memory_used_mb": 100, "load1": 0.25});
+            let incarnation = cluster.worker("w1").await["incarnation"].take();
+            let beat = json!({"incarnation": incarnation, "used_cpu_cores": 3, "measured": measured});
+            assert_eq!(cluster.beat("w1", beat).await.status, 200);
+            cluster.sample().await;
+            cluster.advance(minutes(1));
+        }
+        let (history, inside) = (Type::named(&cluster, "History").await, [Type::named(&cluster, "HistoryCurve").await]);
+        let selection = history.selection(&inside);
+        let zones = cluster.graphql("{ zones { name } }").await;
+        let zone = zones["zones"][0]["name"].as_str().unwrap();
+        for (query, arguments) in [
+            ("", ""),
+            ("?range_seconds=120", "(rangeSeconds: 120)"),
+            ("?max_points=2", "(maxPoints: 2)"),
+            ("?range_seconds=900000", "(rangeSeconds: 900000)"),
+            ("?since=2025-11-02T09:00:00Z&until=2025-11-02T10:01:30Z", r#"(since: "2025-11-02T09:00:00Z", until: "2025-11-02T10:01:30Z")"#),
+        ] {
+            let more = arguments.trim_start_matches('(');
+            let of_zone = format!("(zone: {zone:?}{}", if more.is_empty() { ")".to_owned() } else { format!(", {more}") });
+            for (path, question, at) in [
+                ("workers/w1".to_owned(), format!("worker(id: \"w1\") {{ history{arguments} {{ {selection} }} }}"), "/worker/history"),
+                (format!("zones/{zone}"), format!("zoneHistory{of_zone} {{ {selection} }}"), "/zoneHistory"),
+                (format!("zones/{zone}"), format!("zones {{ history{arguments} {{ {selection} }} }}"), "/zones/0/history"),
+                ("cluster".to_owned(), format!("clusterHistory{arguments} {{ {selection} }}"), "/clusterHistory"),
+            ] {
+                let rest = cluster.rest().get(&format!("/api/v1/{path}/history{query}")).await.json();
+                let graphql = cluster.graphql(&format!("{{ {question} }}")).await;
+                let graphql = graphql.pointer(at).unwrap();
+                assert_eq!(numbers(graphql), history.convert(&rest, &inside), "{path}{query}");
+                assert!(graphql["usedCpuCores"]["values"].is_array(), "{graphql}");
+            }
         }
     }
 

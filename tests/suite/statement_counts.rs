@@ -98,6 +98,39 @@ on_both_databases! {
         }
     }
 
+    async fn sparklines_of_a_page_of_workers_are_one_statement(cluster: TestCluster) {
+        populate(&cluster, 0..200).await;
+        for _ in 0..20 {
+            cluster.sample().await;
+            cluster.advance(minutes(1));
+        }
+        for (count, arguments) in [(1, ""), (50, ""), (200, ""), (200, "(rangeSeconds: 604800)"), (200, "(rangeSeconds: 34300800)")] {
+            let page = format!("{{ workersConnection(first: {count}) {{ nodes {{ history{arguments} {{ usedCpuCores {{ values }} }} }} }} }}");
+            let statements = cost(&cluster, async || {
+                let nodes = cluster.graphql(&page).await["workersConnection"]["nodes"].take();
+                assert_eq!(nodes.as_array().map(Vec::len), Some(count));
+                assert!(nodes.as_array().unwrap().iter().all(|node| node["history"]["usedCpuCores"].is_object()), "{arguments}");
+            });
+            assert_eq!(statements.await, 1, "{count} {arguments}");
+        }
+        let one = cost(&cluster, async || assert_eq!(cluster.rest().get("/api/v1/cluster/history").await.status, 200)).await;
+        assert_eq!(one, 1);
+    }
+
+    async fn measured_load_costs_heartbeats_no_statement(cluster: TestCluster) {
+        populate(&cluster, 0..1).await;
+        let beat = async |beat: serde_json::Value| {
+            let beaten = cluster.beat("w0", beat).await;
+            assert_eq!(beaten.status, 200);
+        };
+        let plain = cost(&cluster, async || beat(json!({"incarnation": 1})).await).await;
+        let before = cluster.revision();
+        let measured = json!({"cpu_busy_seconds": 1.5, "memory_used_mb": 7, "load1": 0.5});
+        let with_load = cost(&cluster, async || beat(json!({"incarnation": 1, "measured": measured})).await).await;
+        assert_eq!(with_load, plain);
+        assert_eq!(cluster.revision() - before, 5, "a commit for each heartbeat, and none for what it measured");
+    }
+
     async fn what_is_held_costs_heartbeats_no_statement(cluster: TestCluster) {
         populate(&cluster, 0..10).await;
         let beat = async || assert_eq!(cluster.beat("w1", json!({"incarnation": 1, "used_cpu_cores": 1})).await.status, 200);

@@ -1,4 +1,4 @@
-//! The dataloader: batches the reads of the change log that the objects of a list need. Everything else is in memory.
+//! The dataloader: batches the reads of the past that the objects of a list need. Everything else is in memory.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,10 +11,12 @@ use futures_util::future::BoxFuture;
 use crate::auth::Caller;
 use crate::cluster::DrainView;
 use crate::error::Error;
+use crate::history::Curves;
 use crate::resolvers::drains::WorkerDrainsKey;
+use crate::resolvers::history::CurvesKey;
 use crate::resolvers::{EventView, EventsKey, Reading, Resolvers};
 
-/// Loads the events of workers and VMs, and the drains of workers: one statement for all workers or VMs of a list.
+/// Loads the events of workers and VMs, the drains of workers, and curves: one statement for all workers or VMs of a list.
 pub struct HistoryLoader {
     resolvers: Resolvers,
     /// The reading that events are shown with. None for a mutation: each batch then takes the present, which is newer
@@ -48,6 +50,16 @@ impl Loader<WorkerDrainsKey> for HistoryLoader {
     async fn load(&self, keys: &[WorkerDrainsKey]) -> Result<HashMap<WorkerDrainsKey, Self::Value>, Error> {
         let reading = self.reading.clone().unwrap_or_else(|| self.resolvers.present());
         self.resolvers.load_worker_drains(&self.caller, &reading, keys).await
+    }
+}
+
+impl Loader<CurvesKey> for HistoryLoader {
+    type Value = Curves;
+    type Error = Error;
+
+    async fn load(&self, keys: &[CurvesKey]) -> Result<HashMap<CurvesKey, Self::Value>, Error> {
+        let reading = self.reading.clone().unwrap_or_else(|| self.resolvers.present());
+        self.resolvers.load_curves(&self.caller, &reading, keys).await
     }
 }
 

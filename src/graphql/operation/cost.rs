@@ -22,8 +22,11 @@ use async_graphql::parser::types::{
 use async_graphql::{Name, Positioned, Response, Value, Variables};
 
 use super::variables;
+use crate::clock::Timestamp;
 use crate::graphql::error::request_error;
 use crate::graphql::schema::index::{self, SchemaIndex, innermost, is_list, root};
+use crate::history::{HistoryQuery, MAX_POINTS};
+use crate::resolvers::history::steps_to_read_curves;
 use crate::resolvers::offload::ENTRIES_OF_A_STEP;
 use crate::resolvers::page::{DEFAULT_SIZE, MAX_SIZE};
 use crate::resolvers::purge::{MAX_NAMED_REFUSALS, MAX_PURGED};
@@ -229,6 +232,18 @@ impl Estimate<'_> {
             // The VMs of each worker are collected even if they are only counted.
             ("Query", "vmDistribution") => self.size.vms(),
             ("Query" | "Worker" | "Vm", "events") | ("Worker", "drains") => self.page_of(definition, field),
+            ("Worker" | "Zone", "history") | ("Query", "clusterHistory" | "zoneHistory") => {
+                let number = |name| match self.argument(definition, field, name) {
+                    Some(Value::Number(number)) => number.as_i64(),
+                    _ => None,
+                };
+                // A span that begins at a moment counts as long as it may be, whichever moment it is.
+                let since = self.argument(definition, field, "since").filter(|since| *since != Value::Null);
+                let since = since.map(|_| Timestamp::UNIX_EPOCH);
+                let max_points = Some(number("maxPoints").unwrap_or(MAX_POINTS));
+                let range_seconds = number("rangeSeconds");
+                steps_to_read_curves(&HistoryQuery { since, until: None, range_seconds, max_points })
+            }
             // As a candidate, as a refusal, and to place VMs on it.
             ("Query", "placement") => workers.saturating_mul(3),
             ("Query", "capacity") | ("Mutation", "purgeWorkers") => workers,
@@ -477,6 +492,23 @@ mod tests {
             ("{ workers { labels { key value } } }", json!({}), 1 + 10_000 * (1 + 10 * 2)),
             ("{ workers { events { kind } } }", json!({}), 1 + 10_000 * (1 + 20 + 20)),
             ("{ workers { events(first: 3) { kind at } } }", json!({}), 1 + 10_000 * (1 + 3 + 3 * 2)),
+            (
+                "{ workersConnection(first: 9) { nodes { history { usedCpuCores { values } } } } }",
+                json!({}),
+                2 + 9 * 38,
+            ),
+            ("{ clusterHistory(maxPoints: 1500) { stepSeconds } }", json!({}), 1 + 5 + 375 + 1),
+            ("{ clusterHistory(rangeSeconds: 86400) { stepSeconds } }", json!({}), 1 + 97 + 30 + 1),
+            (
+                "{ clusterHistory(since: \"2025-11-02T00:00:00Z\", maxPoints: 4) { length } }",
+                json!({}),
+                1 + 105 + 1 + 1,
+            ),
+            (
+                "query($n: Int!) { zones { history(maxPoints: $n) { length } } }",
+                json!({"n": -1}),
+                1 + 10_000 + 10 * (1 + 5 + 1),
+            ),
             ("{ vmDistribution { vms { id } } }", json!({}), 1 + 200_000 + 10_000 * (1 + 20)),
             (ids, json!({"ids": ["a", "b", "c"]}), 1 + 3),
             (page, json!({"n": 7}), 1 + 1 + 7),

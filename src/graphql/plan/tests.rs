@@ -43,8 +43,20 @@ use crate::resolvers::watch::{Heartbeat, WorkerUpdate};
 use crate::resolvers::{EventView, Reading};
 
 /// Fields that have no plan. The first four cannot be resolved here, either.
-const NOT_PLANNED: [&str; 9] =
-    ["events", "health", "session", "tokens", "evacuationPlan", "placement", "capacity", "reservation", "reservations"];
+const NOT_PLANNED: [&str; 12] = [
+    "events",
+    "health",
+    "session",
+    "tokens",
+    "evacuationPlan",
+    "placement",
+    "capacity",
+    "reservation",
+    "reservations",
+    "history",
+    "clusterHistory",
+    "zoneHistory",
+];
 
 /// Root fields that have no plan, which the engine resolves beside the plan of the others. Those of one response key are
 /// merged.

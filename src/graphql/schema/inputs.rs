@@ -10,25 +10,11 @@ use crate::error::Error;
 use crate::resolvers::checks::{Whole, wanted};
 use crate::resolvers::drain_input::{DrainInput, drain_filter};
 use crate::resolvers::drain_workers;
-use crate::resolvers::filter_input::{FilterNames, VmFilterInput, WorkerFilterInput};
+use crate::resolvers::filter_input::{EventFilterInput, FilterNames, VmFilterInput, WorkerFilterInput};
 use crate::resolvers::join::JoinInput;
 use crate::resolvers::purge::PurgeInput;
 use crate::resolvers::tokens::TokenInput;
 use crate::resolvers::worker_input::{self, HeartbeatInput, RegistrationInput, VmInput};
-
-/// The names of filter fields in errors.
-const FILTER_NAMES: FilterNames = FilterNames {
-    ids: "filter.ids",
-    zones: "filter.zones",
-    statuses: "filter.statuses",
-    capabilities: "filter.capabilities",
-    labels: "filter.labels",
-    worker_ids: "filter.worker_ids",
-    search: "filter.search",
-    min_free_cpu_cores: "filter.min_free_cpu_cores",
-    min_free_memory_mb: "filter.min_free_memory_mb",
-    min_free_vm_slots: "filter.min_free_vm_slots",
-};
 
 /// Which workers are wanted. Fields are ANDed, entries of a list ORed; every label must match. A field that is left
 /// out, or null, asks for nothing in particular; an empty list matches nothing. A page by id of one zone, of one status,
@@ -79,13 +65,13 @@ impl TryFrom<WorkerFilter> for cluster::WorkerFilter {
             min_free_memory_mb: filter.min_free_memory_mb.map(Into::into),
             min_free_vm_slots: filter.min_free_vm_slots.map(Into::into),
         };
-        filter.check(&FILTER_NAMES)
+        filter.check(&FilterNames::PLURAL)
     }
 }
 
 /// Workers in this zone and in one of these zones, as far as each is given.
 pub fn in_zones(zone: Option<String>, zones: Option<Vec<String>>) -> Result<cluster::WorkerFilter, Error> {
-    const NAMES: FilterNames = FilterNames { zones: "zones", ..FILTER_NAMES };
+    const NAMES: FilterNames = FilterNames { zones: "zones", ..FilterNames::PLURAL };
     let zones = match (zone, zones) {
         (Some(zone), Some(zones)) => {
             // Checked as a whole first, so that what is refused does not depend on the other argument.
@@ -138,7 +124,8 @@ impl TryFrom<DrainFilter> for cluster::DrainFilter {
     type Error = Error;
 
     fn try_from(filter: DrainFilter) -> Result<Self, Error> {
-        const NAMES: FilterNames = FilterNames { ids: "filter.worker_ids", statuses: "filter.states", ..FILTER_NAMES };
+        const NAMES: FilterNames =
+            FilterNames { ids: "filter.worker_ids", statuses: "filter.states", ..FilterNames::PLURAL };
         let DrainFilter { states, worker_ids, zones, has_zone, capabilities, labels, search } = filter;
         let word = |state| cluster::DrainState::from(state).as_str().to_owned();
         let workers = WorkerFilterInput {
@@ -205,7 +192,7 @@ impl TryFrom<VmFilter> for cluster::VmFilter {
             duplicate,
             search,
         };
-        filter.check(&FILTER_NAMES)
+        filter.check(&FilterNames::PLURAL)
     }
 }
 
@@ -232,14 +219,17 @@ impl TryFrom<EventFilter> for cluster::EventFilter {
 
     fn try_from(filter: EventFilter) -> Result<Self, Error> {
         let EventFilter { worker_ids, vm_ids, zones, kinds, actors, actor_token_ids } = filter;
-        Ok(Self {
-            worker_ids: entries("filter.worker_ids", worker_ids)?,
-            vm_ids: entries("filter.vm_ids", vm_ids)?,
-            zones: entries("filter.zones", zones)?,
-            kinds: entries("filter.kinds", kinds)?,
-            actors: entries("filter.actors", actors)?,
-            actor_token_ids: entries("filter.actor_token_ids", actor_token_ids)?,
-        })
+        let kind = |kind| cluster::EventKind::from(kind).as_str().to_owned();
+        let actor = |actor| cluster::Actor::from(actor).as_str().to_owned();
+        let filter = EventFilterInput {
+            worker_ids: worker_ids.map(texts),
+            vm_ids: vm_ids.map(texts),
+            zones,
+            kinds: kinds.map(|kinds| kinds.into_iter().map(kind).collect()),
+            actors: actors.map(|actors| actors.into_iter().map(actor).collect()),
+            actor_token_ids: actor_token_ids.map(texts),
+        };
+        filter.check(&FilterNames::PLURAL)
     }
 }
 
@@ -474,10 +464,24 @@ pub struct RecordHeartbeatInput {
     /// That the agent's policy hook failed, and how, in at most 500 characters; null says that it works. Left out, it is as
     /// before. It holds until the policy changes.
     policy_error: MaybeUndefined<String>,
+    /// What the host measured of its load, for curves: nothing else is made of it.
+    measured: Option<MeasuredLoadInput>,
     /// All VMs of the worker. Left out, they are as they were; an empty list says that there are none.
     vms: Option<Vec<VmReportInput>>,
     /// What changed in the VMs of the worker; cannot be combined with `vms`.
     vms_delta: Option<VmDeltaInput>,
+}
+
+/// What a host measured of its load, each figure only if it is known.
+#[derive(InputObject)]
+pub struct MeasuredLoadInput {
+    /// For how many seconds CPU cores were busy, all of them together, since the host was started: a counter. How many were
+    /// busy in a minute is computed of two of its values; one that is lower than the one before begins anew.
+    cpu_busy_seconds: Option<f64>,
+    /// Memory in use, in MiB.
+    memory_used_mb: Option<i32>,
+    /// Load average of one minute.
+    load1: Option<f64>,
 }
 
 /// VM, as its worker reports it.
@@ -521,6 +525,11 @@ impl From<RecordHeartbeatInput> for HeartbeatInput {
             used_cpu_cores: input.used_cpu_cores.map(whole),
             used_memory_mb: input.used_memory_mb.map(whole),
             used_disk_gb: input.used_disk_gb.map(whole),
+            measured: input.measured.map(|load| worker_input::MeasuredInput {
+                cpu_busy_seconds: load.cpu_busy_seconds,
+                memory_used_mb: load.memory_used_mb.map(whole),
+                load1: load.load1,
+            }),
             vms: input.vms.map(reports),
             policy_revision: input.policy_revision.map(|revision| Whole(revision.0)),
             policy_error: match input.policy_error {

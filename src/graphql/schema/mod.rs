@@ -4,12 +4,13 @@
 //! [`crate::resolvers`]. [`object_types`] has the object types and connections, generated from the field lists of
 //! [`cluster::fields`](crate::cluster::fields); [`value_types`] maps values of the domain to GraphQL types, [`inputs`] and
 //! [`scalars`] have the input types and the custom scalars, [`paging`] the arguments of connections,
-//! [`placement_inputs`] the inputs of placements and reservations. [`sdl`] exports
+//! [`placement_inputs`] the inputs of placements and reservations, [`history`] curves. [`sdl`] exports
 //! the schema as text, and [`index`] looks up types in it.
 //!
 //! Documents are not parsed here (see `operation`), nor run (see `execution` and `plan`). Doc comments of types and
 //! fields here are the descriptions in `schema.graphql`.
 
+pub mod history;
 pub mod index;
 pub mod inputs;
 pub mod mutation;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use async_graphql::dataloader::DataLoader;
 use async_graphql::{Context, Enum, Interface, Object, Result, SimpleObject};
 
+use super::history::{History, history_query};
 use super::inputs::{OrderDirection, VmFilter, VmOrder, in_statuses};
 use super::paging::{PageArguments, PageInfo};
 use super::scalars::{self, Cursor};
@@ -26,6 +27,7 @@ use crate::cluster::fields::{
 use crate::cluster::{self, DrainView, ReservationView, VmId, VmView, WorkerId, WorkerView};
 use crate::graphql::execution::budget::Budget;
 use crate::graphql::execution::loader::HistoryLoader;
+use crate::history::Subject;
 use crate::resolvers::checks::wanted;
 use crate::resolvers::drain_workers::{ChangeOfWorkers, DrainOfWorkers};
 use crate::resolvers::drains::{WorkerDrainsKey, drain_limit, drain_number};
@@ -287,6 +289,24 @@ worker_fields!(object {
         Ok(drains.unwrap_or_default().into_iter().map(Drain).collect())
     }
 
+    /// How figures of this worker went; twin of `GET /workers/{id}/history`. While it was offline, its curves have no values.
+    async fn history(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The first moment; `until` less `rangeSeconds` if left out.")] since: Option<scalars::DateTime>,
+        #[graphql(desc = "The moment before which it ends; now if left out or later than now.")]
+        until: Option<scalars::DateTime>,
+        #[graphql(
+            desc = "How many seconds before `until` it begins, from 60 to 34300800, which is 397 days; an hour if neither \
+                    this nor `since` is given. Not together with `since`."
+        )]
+        range_seconds: Option<i32>,
+        #[graphql(desc = "How many points each curve has at most, from 2 to 1500.", default = 120)] max_points: i32,
+    ) -> Result<History> {
+        let subject = Subject::Worker(self.0.worker.id.shared());
+        History::about(ctx, subject, history_query(since, until, range_seconds, max_points)).await
+    }
+
     /// What happened to this worker, newest first unless asked otherwise, as far back as the change log has all events. What
     /// operators did before that is in `events` with a filter of `workerIds` and `actors`.
     async fn events(
@@ -366,7 +386,25 @@ cluster_stats_fields!(object {
     }
 });
 worker_distribution_fields!(object);
-zone_fields!(object);
+zone_fields!(object {
+    /// How figures of this zone went; twin of `GET /zones/{zone}/history`.
+    async fn history(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The first moment; `until` less `rangeSeconds` if left out.")] since: Option<scalars::DateTime>,
+        #[graphql(desc = "The moment before which it ends; now if left out or later than now.")]
+        until: Option<scalars::DateTime>,
+        #[graphql(
+            desc = "How many seconds before `until` it begins, from 60 to 34300800, which is 397 days; an hour if neither \
+                    this nor `since` is given. Not together with `since`."
+        )]
+        range_seconds: Option<i32>,
+        #[graphql(desc = "How many points each curve has at most, from 2 to 1500.", default = 120)] max_points: i32,
+    ) -> Result<History> {
+        let subject = Subject::Zone(self.0.name.clone());
+        History::about(ctx, subject, history_query(since, until, range_seconds, max_points)).await
+    }
+});
 worker_counts_fields!(object);
 vm_counts_fields!(object);
 

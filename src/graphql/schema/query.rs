@@ -4,6 +4,7 @@
 
 use async_graphql::{Context, ID, Object, Result};
 
+use super::history::{History, history_query};
 use super::inputs::{
     DrainFilter, EventFilter, OrderDirection, VmFilter, VmOrder, WorkerFilter, WorkerOrder, in_zones, whole,
 };
@@ -19,6 +20,7 @@ use crate::auth::Caller;
 use crate::cluster;
 use crate::error::Error;
 use crate::graphql::execution::budget::Budget;
+use crate::history::Subject;
 use crate::resolvers::page::PageRequest;
 use crate::resolvers::{DEFAULT_EVENTS, EventPageRequest, Reading, Resolvers, event_limit};
 
@@ -174,6 +176,47 @@ impl Query {
         Ok(zones.into_iter().map(Zone).collect())
     }
 
+    /// How figures of the cluster went; twin of `GET /cluster/history`.
+    async fn cluster_history(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "The first moment; `until` less `rangeSeconds` if left out.")] since: Option<DateTime>,
+        #[graphql(desc = "The moment before which it ends; now if left out or later than now.")] until: Option<
+            DateTime,
+        >,
+        #[graphql(
+            desc = "How many seconds before `until` it begins, from 60 to 34300800, which is 397 days; an hour if neither \
+                    this nor `since` is given. Not together with `since`."
+        )]
+        range_seconds: Option<i32>,
+        #[graphql(desc = "How many points each curve has at most, from 2 to 1500.", default = 120)] max_points: i32,
+    ) -> Result<History> {
+        History::about(ctx, Subject::Cluster, history_query(since, until, range_seconds, max_points)).await
+    }
+
+    /// How figures of a zone went; null if no worker is in it. Twin of `GET /zones/{zone}/history`.
+    async fn zone_history(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Name of the zone.")] zone: String,
+        #[graphql(desc = "The first moment; `until` less `rangeSeconds` if left out.")] since: Option<DateTime>,
+        #[graphql(desc = "The moment before which it ends; now if left out or later than now.")] until: Option<
+            DateTime,
+        >,
+        #[graphql(
+            desc = "How many seconds before `until` it begins, from 60 to 34300800, which is 397 days; an hour if neither \
+                    this nor `since` is given. Not together with `since`."
+        )]
+        range_seconds: Option<i32>,
+        #[graphql(desc = "How many points each curve has at most, from 2 to 1500.", default = 120)] max_points: i32,
+    ) -> Result<Option<History>> {
+        if !ctx.data::<Reading>()?.has_zone(&zone) {
+            return Ok(None);
+        }
+        let query = history_query(since, until, range_seconds, max_points);
+        History::about(ctx, Subject::Zone(zone.into()), query).await.map(Some)
+    }
+
     /// How many workers match, by status and by zone; twin of `GET /cluster/worker-counts`.
     async fn worker_counts(
         &self,
@@ -210,7 +253,7 @@ impl Query {
         Ok(Placement(ctx.data::<Reading>()?.placement(&request)))
     }
 
-    /// Where the VMs of the workers that match could go, if these were drained, and which of them fit nowhere and why; twin
+    /// Where the VMs of the workers that match could go, if these were drained, and for which of them no place was found and why; twin
     /// of `GET /evacuation-plan`. It looks at sizes and free room as `placement` does. Nothing is moved or held by it.
     async fn evacuation_plan(
         &self,

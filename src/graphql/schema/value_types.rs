@@ -69,6 +69,7 @@ conversions! {
     // What is accepted as input keeps these within range; see `resolvers::checks`.
     Int: |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     Int: |number: u64| i32::try_from(number).unwrap_or(i32::MAX);
+    Int: |number: i64| i32::try_from(number).unwrap_or(i32::MAX);
     Int: |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
     Int53: |number: u64| scalars::Int53(i64::try_from(number).unwrap_or(i64::MAX));
     OptionalInt: |number: Option<u64>| number.map(Int::of);

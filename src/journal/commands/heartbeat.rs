@@ -10,7 +10,8 @@ use super::{Command, Lane, events_if_back, known_vms, mark_alive, rows_of_drain}
 use crate::auth::Action;
 use crate::clock::Timestamp;
 use crate::cluster::{
-    Actor, Availability, EventKind, LivenessCutoff, PolicyError, Snapshot, Tombstone, Vm, VmId, VmStatus, Worker,
+    Actor, Availability, EventKind, LivenessCutoff, MeasuredLoad, PolicyError, Snapshot, Tombstone, Vm, VmId, VmStatus,
+    Worker,
 };
 use crate::error::{Error, Result};
 use crate::journal::batch::{Batch, ColumnGroup, EventDetails};
@@ -49,6 +50,8 @@ pub struct HeartbeatReport {
     pub policy_revision: Option<u64>,
     /// What the process says of its policy hook: that it failed, or that it works; none if it says nothing.
     pub policy_error: Option<Option<Arc<str>>>,
+    /// What the host measured of its load, which is handed on and not recorded.
+    pub measured: Option<MeasuredLoad>,
     /// Its inventory, or the changes of it.
     pub inventory: Inventory,
 }
@@ -109,6 +112,8 @@ pub struct HeartbeatAccepted {
     pub last_sequence: Option<u64>,
     /// VMs that were not taken.
     pub rejected_vms: Vec<RejectedVm>,
+    /// What the host measured of its load; none if the heartbeat came late.
+    pub measured: Option<MeasuredLoad>,
 }
 
 /// Records heartbeats of many workers that came in one request. They wait and are committed together, and one that is
@@ -225,7 +230,7 @@ impl Command for RecordHeartbeat {
         let is_part_set_aside = matches!(report.inventory, Inventory::Delta { .. }) && set_aside > 0;
         let resync = !worker.knows_inventory() || is_part_set_aside;
         let worker = batch.put_worker(worker, &column_groups);
-        Ok(HeartbeatAccepted { worker, resync, last_sequence: None, rejected_vms })
+        Ok(HeartbeatAccepted { worker, resync, last_sequence: None, rejected_vms, measured: report.measured })
     }
 }
 
@@ -258,7 +263,13 @@ fn accept_late(
 ) -> Result<HeartbeatAccepted> {
     // A repetition of the last heartbeat says no more and no less than that one did.
     let resync = this < last || !known.knows_inventory();
-    let late = |worker| HeartbeatAccepted { worker, resync, last_sequence: Some(last), rejected_vms: Vec::new() };
+    let late = |worker| HeartbeatAccepted {
+        worker,
+        resync,
+        last_sequence: Some(last),
+        rejected_vms: Vec::new(),
+        measured: None,
+    };
     if known.usage.late_sequence.is_some_and(|late| this <= late) {
         return match known.availability(cutoff) {
             Availability::Online => Ok(late(known)),

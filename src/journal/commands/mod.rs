@@ -280,6 +280,7 @@ mod tests {
             used_disk_gb: None,
             policy_revision: None,
             policy_error: None,
+            measured: None,
             inventory: Inventory::Whole(vms.iter().map(vm).collect()),
         };
         RecordHeartbeat { worker_id: "w1".to_owned(), report, offline_after: Duration::from_secs(60) }

@@ -13,6 +13,7 @@ pub mod dedicated_thread;
 pub mod drains;
 pub mod events;
 pub mod heartbeat_rows;
+pub mod history;
 pub mod migrate;
 pub mod open_error;
 pub mod outage;

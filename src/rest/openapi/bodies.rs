@@ -10,19 +10,21 @@ use utoipa::openapi::{RefOr, Schema};
 use super::parameters::ID;
 use super::schema::{
     any_text, described, exact, flag, formatted, list, list_up_to, map, matching, named, object, object_or_null,
-    or_null, sized, text, whole, with_keyword, with_optional,
+    or_null, sized, text, up_to, whole, with_keyword, with_optional,
 };
 use super::shapes::GO_DURATION;
 use crate::cluster::MAX_CHARS;
 use crate::resolvers::checks::{
     DEFAULT_MAX_VMS, LONGEST_DEADLINE, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS,
-    MAX_LAST_INCARNATION, MAX_NOTE, MAX_POLICY_ERROR, MAX_REASON, MAX_TEXT, MAX_VMS, MAX_WANTED,
+    MAX_LAST_INCARNATION, MAX_MEASURE, MAX_NOTE, MAX_POLICY_ERROR, MAX_REASON, MAX_TEXT, MAX_VMS, MAX_WANTED,
 };
 use crate::resolvers::join::JoinInput;
 use crate::resolvers::page::MAX_SIZE;
 use crate::resolvers::placement::{DEFAULT_LISTED, MAX_PLACED};
 use crate::resolvers::tokens::{MAX_USES, MAX_WORKERS};
-use crate::resolvers::worker_input::{HeartbeatInput, MAX_REPORTED_VMS, RegistrationInput, VmDeltaInput, VmInput};
+use crate::resolvers::worker_input::{
+    HeartbeatInput, MAX_REPORTED_VMS, MeasuredInput, RegistrationInput, VmDeltaInput, VmInput,
+};
 use crate::rest::drain_workers::{ActivateWorkersBody, DrainWorkersBody};
 use crate::rest::filter_params::WorkerFilterBody;
 use crate::rest::heartbeats::MAX_HEARTBEATS;
@@ -86,6 +88,12 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         vms_delta: optional named("VmChanges"), "What changed in the inventory, instead of the whole of it.";
         policy_revision: optional exact(), "The policy revision that the worker has heard of last, as a reply told it. It says that the worker knows of each drain up to that revision; without it, the second heartbeat after a drain does.";
         policy_error: optional text(0..=MAX_POLICY_ERROR), "That the agent's policy hook failed, and how; `null` says that it works. Left out, it is as before. It holds until the policy changes.";
+        measured: optional named("MeasuredLoad"), "What the host measured of its load, for curves: nothing else is made of it.";
+    });
+    let measured = body!("MeasuredLoad" = MeasuredInput, "What a host measured of its load, each figure only if it is known." {
+        cpu_busy_seconds: optional up_to(MAX_MEASURE), "For how many seconds CPU cores were busy, all of them together, since the host was started: a counter. How many were busy in a minute is computed of two of its values; one that is lower than the one before begins anew.";
+        memory_used_mb: optional figure(), "Memory in use, in MiB.";
+        load1: optional up_to(MAX_MEASURE), "Load average of one minute.";
     });
     let heartbeat = (name, with_one_inventory(heartbeat));
     let workers_heartbeat = ("WorkersHeartbeat", workers_heartbeat(&heartbeat.1));
@@ -210,6 +218,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         registration,
         heartbeat,
         workers_heartbeat,
+        measured,
         heartbeats,
         changes,
         vm,

@@ -257,6 +257,31 @@ pub(super) fn zones() -> Value {
     json!({"zones": [zone], "total": 1})
 }
 
+pub(super) fn history() -> Value {
+    let curve = |value: f64| json!({"values": [value, null, value], "min": null, "max": null});
+    json!({
+        "start": "2025-11-02T12:28:00Z",
+        "end": "2025-11-02T12:31:00Z",
+        "step_seconds": 60,
+        "tier": "minute",
+        "length": 3,
+        "cpu_cores": curve(16.0),
+        "memory_mb": curve(32768.0),
+        "disk_gb": curve(500.0),
+        "max_vms": curve(100.0),
+        "used_cpu_cores": curve(4.0),
+        "used_memory_mb": curve(8192.0),
+        "used_disk_gb": curve(100.0),
+        "vm_count": curve(2.0),
+        "measured_cpu_cores": curve(1.25),
+        "measured_memory_mb": curve(9216.0),
+        "measured_load1": curve(1.4),
+        "workers": null,
+        "online_workers": null,
+        "measured_workers": null,
+    })
+}
+
 pub(super) fn worker_counts() -> Value {
     let zones = json!({"us-east-1a": 1, "us-west-1a": 2, "us-west-1b": 2});
     json!({"total": 5, "active": 4, "draining": 1, "offline": 0, "zones": zones, "revision": 813})

@@ -11,8 +11,8 @@ use utoipa::openapi::{RefOr, Schema};
 
 use super::answers::failures;
 use super::schema::{
-    any_text, described, exact, flag, formatted, list, list_up_to, map, measure, named, object, one_of, or_null, whole,
-    whole_of, with_keyword, with_optional,
+    any_text, described, exact, flag, formatted, list, list_up_to, map, measure, named, number, object, one_of,
+    or_null, whole, whole_of, with_keyword, with_optional,
 };
 use super::shapes::PAGE_CURSOR;
 use crate::auth::{Role, TokenKind, TokenState};
@@ -29,7 +29,9 @@ use crate::cluster::{
     Actor, BlockerKind, Distinct, DrainState, EventKind, PlacementStrategy, RefusalReason, ReservationState,
     SchedulingPolicy, VmStatus, WorkerStatus,
 };
+use crate::history::{Figure, Tier};
 use crate::resolvers::purge::PurgeRefusalReason;
+use crate::rest::history;
 use crate::rest::json_objects::field_types;
 use crate::rest::json_objects::{self, is_optional, is_shown_everywhere};
 use crate::rest::json_values;
@@ -138,6 +140,9 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         ("DrainList", page_of("Drains, sorted by worker.", "drains", named("Drain"))),
         ("WorkerDrains", worker_drains()),
         ("DrainBlocker", drain_blocker()),
+        ("History", curves()),
+        ("HistoryCurve", history_curve()),
+        ("HistoryTier", history_tiers()),
         ("DrainState", drain_states()),
         ("BlockerKind", blocker_kinds()),
         (vm, whole_vm),
@@ -440,6 +445,95 @@ fn worker_drains() -> Object {
                 described(or_null(any_text()), "Where to go on: pass it back as `cursor`; `null` at the end."),
             ),
         ],
+    )
+}
+
+fn curves() -> Object {
+    let mut history = object(
+        "How figures went, as curves with the same points: point `i` of each is about the `step_seconds` from `start` plus `i` times `step_seconds` on. A curve without any sample is `null`.",
+        [
+            (
+                "start",
+                described(
+                    formatted("date-time"),
+                    "When the first point begins: a multiple of the step since 1970, so that points stay where they are.",
+                ),
+            ),
+            ("end", described(formatted("date-time"), "When the last point ends. It may not be over yet.")),
+            ("step_seconds", described(count(), "How many seconds a point stands for.")),
+            (
+                "tier",
+                described(
+                    named("HistoryTier"),
+                    "What the points are made of: the finest tier that reaches back to the start.",
+                ),
+            ),
+            ("length", described(count(), "How many points each curve has.")),
+        ],
+    );
+    for figure in Figure::ALL {
+        let description = match figure {
+            Figure::CpuCores => "CPU cores.",
+            Figure::MemoryMb => "Memory, in MiB.",
+            Figure::DiskGb => "Disk, in GB.",
+            Figure::MaxVms => "How many VMs there may be.",
+            Figure::UsedCpuCores => "CPU cores allocated to VMs.",
+            Figure::UsedMemoryMb => "Memory allocated to VMs, in MiB.",
+            Figure::UsedDiskGb => "Disk allocated to VMs, in GB.",
+            Figure::VmCount => "VMs that hold a slot.",
+            Figure::MeasuredCpuCores => {
+                "CPU cores that were busy, as hosts measured it. Only agents that send it have it."
+            }
+            Figure::MeasuredMemoryMb => "Memory in use on hosts, in MiB, as they measured it.",
+            Figure::MeasuredLoad1 => "Load average of one minute, as hosts measured it; of many hosts, the sum.",
+            Figure::Workers => "Registered workers; `null` for the history of a worker.",
+            Figure::OnlineWorkers => "Workers of them that are online; `null` for the history of a worker.",
+            Figure::MeasuredWorkers => {
+                "Workers whose measured load is in the measured curves; `null` for the history of a worker. With several servers, those that the one of them heard that heard most."
+            }
+        };
+        let name = history::name(figure);
+        history.required.push(name.to_owned());
+        history.properties.insert(name.to_owned(), described(or_null(named("HistoryCurve")), description));
+    }
+    history
+}
+
+fn history_curve() -> Object {
+    let values = || list(or_null(number()));
+    object(
+        "How one figure went.",
+        [
+            (
+                "values",
+                described(
+                    values(),
+                    "The mean of the samples of each point; `null` where there is none, which is not 0.",
+                ),
+            ),
+            (
+                "min",
+                described(
+                    or_null(values()),
+                    "The smallest sample of each point; `null` as a whole if the step is a minute, since each point is one sample then.",
+                ),
+            ),
+            (
+                "max",
+                described(
+                    or_null(values()),
+                    "The largest sample of each point: a spike of a minute is here however long a point is. `null` as a whole as `min` is.",
+                ),
+            ),
+        ],
+    )
+}
+
+fn history_tiers() -> Object {
+    words(
+        &[Tier::Minute, Tier::QuarterHour, Tier::SixHours],
+        history::tier_word,
+        "How finely history is kept: a sample each minute, for 26 hours; count, sum, smallest and largest sample of each quarter of an hour, for 35 days; the same of each six hours, for 397 days.",
     )
 }
 
@@ -783,7 +877,7 @@ fn about(failure: Object) -> Object {
     let revision = described(exact(), "The revision that there is, if the request named another one.");
     let plan = described(
         named("EvacuationPlan"),
-        "Where the VMs could go, and which of them fit nowhere, if that is why workers were not drained.",
+        "Where the VMs could go, and for which of them no place was found, if that is why workers were not drained.",
     );
     let failure = with_optional(failure, "argument", argument);
     let failure = with_optional(with_optional(failure, "id", id), "current_revision", revision);

@@ -52,6 +52,7 @@ pub(super) fn paths() -> Paths {
         .path("/workers/{id}/vms", get(list_worker_vms()))
         .path("/workers/{id}/drain", drain)
         .path("/workers/{id}/drains", get(list_worker_drains()))
+        .path("/workers/{id}/history", get(worker_history()))
         .path("/drains", drains)
         .path("/activations", post(activate_workers()))
         .path("/evacuation-plan", get(show_evacuation_plan()))
@@ -64,6 +65,8 @@ pub(super) fn paths() -> Paths {
         .path("/cluster/worker-counts", get(count_workers()))
         .path("/cluster/vm-counts", get(count_vms()))
         .path("/cluster/distribution", get(cluster_distribution()))
+        .path("/cluster/history", get(cluster_history()))
+        .path("/zones/{zone}/history", get(zone_history()))
         .path("/placement", get(show_placement()))
         .path("/capacity", get(show_capacity()))
         .path("/reservations", reservations)
@@ -174,6 +177,49 @@ fn list_worker_drains() -> OperationBuilder {
         .response("200", drains.link("worker", to("showWorker", "The worker.", ("id", "$request.path.id"))))
         .fails(QUESTION)
         .fails([404, 409])
+}
+
+fn worker_history() -> OperationBuilder {
+    let history = json_of("The curves.", "History", examples::history()).of_a_revision();
+    operation("showWorkerHistory", WORKERS, "Show how figures of a worker went")
+        .description(Some(
+            "What the worker had and what was allocated there, minute by minute, and the load that its agent measured, if it \
+             sends that. It has no values while the worker was offline. A worker that registers with the id of one that was \
+             removed goes on with its curves.",
+        ))
+        .parameter(worker_id())
+        .takes(parameters::history())
+        .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
+        .response("200", history.link("worker", to("showWorker", "The worker.", ("id", "$request.path.id"))))
+        .fails(QUESTION)
+        .fails([404, 409])
+}
+
+fn zone_history() -> OperationBuilder {
+    operation("showZoneHistory", CLUSTER, "Show how figures of a zone went")
+        .description(Some("The sums over the workers of the zone. 404: no worker is in it."))
+        .parameter(parameters::zone_in_path())
+        .takes(parameters::history())
+        .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
+        .response("200", json_of("The curves.", "History", examples::history()).of_a_revision())
+        .fails(QUESTION)
+        .fails([404, 409])
+}
+
+fn cluster_history() -> OperationBuilder {
+    operation("showClusterHistory", CLUSTER, "Show how figures of the cluster went")
+        .description(Some("The sums over all workers, as `/cluster/stats` had them."))
+        .takes(parameters::history())
+        .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
+        .response("200", json_of("The curves.", "History", examples::history()).of_a_revision())
+        .fails(QUESTION)
+        .fails([409])
 }
 
 fn list_drains() -> OperationBuilder {
@@ -606,7 +652,7 @@ fn show_evacuation_plan() -> OperationBuilder {
     let plan = json_of("Where they could go.", "EvacuationPlan", examples::evacuation_plan()).of_a_revision();
     operation("showEvacuationPlan", PLACEMENT, "Find out where VMs could go")
         .description(Some(
-            "Where the VMs of the workers that match could go, if these were drained, and which of them fit nowhere and why. \
+            "Where the VMs of the workers that match could go, if these were drained, and for which of them no place was found and why. \
              It looks at sizes and free room as `GET /placement` does; what else a VM needs of its host is not known here. \
              Nothing is moved or held by it.",
         ))

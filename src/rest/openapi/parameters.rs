@@ -9,6 +9,7 @@ use utoipa::openapi::{RefOr, Required, Schema};
 use super::schema::{any_text, exact, flag, formatted, list_up_to, matching, named, one_of, sized, text, whole};
 use super::shapes::{ENTITY_TAGS, ENTITY_TAGS_PATTERN, EVENT_CURSOR, GO_DURATION, PAGE_CURSOR, PAGE_CURSOR_PATTERN};
 use crate::cluster::{Actor, MAX_CHARS, SortKey, VmOrderField, WorkerOrderField};
+use crate::history::{DEFAULT_POINTS, MAX_POINTS, MAX_RANGE, MIN_POINTS, MIN_RANGE};
 use crate::http::LONGEST_KEY;
 use crate::resolvers::checks::{
     MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_TEXT, MAX_WANTED,
@@ -226,6 +227,45 @@ pub(super) fn history_of_drains() -> [Parameter; 2] {
     ]
 }
 
+/// The zone in the path.
+pub(super) fn zone_in_path() -> Parameter {
+    let zone = matching(sized(1..=MAX_TEXT), ID);
+    let zone = parameter("zone", ParameterIn::Path, zone, "The zone.");
+    zone.required(Required::True).example(Some("us-west-1a".into())).build()
+}
+
+/// The range of a history.
+pub(super) fn history() -> [Parameter; 4] {
+    [
+        query(
+            "since",
+            formatted("date-time"),
+            "The first moment; `until` less `range_seconds` if left out. What is not kept any more is left out.",
+            "2025-11-02T00:00:00Z",
+        ),
+        query(
+            "until",
+            formatted("date-time"),
+            "The moment before which it ends; now if left out or later than now.",
+            "2035-11-03T00:00:00Z",
+        ),
+        query(
+            "range_seconds",
+            whole(MIN_RANGE..=MAX_RANGE),
+            "How many seconds before `until` it begins; an hour if neither this nor `since` is given. Not together with `since`.",
+            3_600,
+        ),
+        query(
+            "max_points",
+            whole(MIN_POINTS..=MAX_POINTS),
+            &format!(
+                "How many points each curve has at most; {DEFAULT_POINTS} if left out. The step is the shortest with which there are not more."
+            ),
+            120,
+        ),
+    ]
+}
+
 /// Filters of drains.
 pub(super) fn drains() -> [Parameter; 8] {
     let every =
@@ -370,7 +410,7 @@ pub(super) fn reservations() -> [Parameter; 2] {
         many("state", named("ReservationState"), "Only reservations in this state; repeat it for several.", "held"),
         many(
             "worker_id",
-            any_text(),
+            sized(1..=MAX_TEXT),
             "Only reservations with a slot on this worker; repeat it for several.",
             "worker-01",
         ),
@@ -412,7 +452,7 @@ pub(super) fn events() -> [Parameter; 13] {
             &format!("How many at most; {DEFAULT_EVENTS} if left out. Means nothing to a stream."),
             DEFAULT_EVENTS,
         ),
-        many("worker_id", any_text(), "Only events about this worker; repeat it for several.", "worker-01"),
+        many("worker_id", sized(1..=MAX_TEXT), "Only events about this worker; repeat it for several.", "worker-01"),
         many(
             "actor",
             one_of(Actor::ALL.iter().copied().map(Actor::as_str)),
@@ -421,7 +461,7 @@ pub(super) fn events() -> [Parameter; 13] {
         ),
         many(
             "actor_token_id",
-            any_text(),
+            sized(1..=MAX_TEXT),
             "Only events that somebody caused with this token, by its public id; repeat it for several.",
             "4fT9sQ2mXw0a",
         ),
@@ -458,7 +498,12 @@ pub(super) fn events() -> [Parameter; 13] {
             "2035-11-03T00:00:00Z",
         ),
         many("kind", named("EventKind"), "Only events of this kind; repeat it for several.", "worker_offline"),
-        many("vm_id", any_text(), "Only events about this VM, on whichever worker; repeat it for several.", "vm-123"),
+        many(
+            "vm_id",
+            sized(1..=MAX_TEXT),
+            "Only events about this VM, on whichever worker; repeat it for several.",
+            "vm-123",
+        ),
         zone(
             "Only events about a worker that was in this zone then, or about its VMs; repeat it for several. Without a value it asks for nothing in particular.",
         ),

@@ -84,6 +84,20 @@ pub(super) fn measure() -> Object {
     number
 }
 
+/// A number from 0 to this.
+pub(super) fn up_to(most: f64) -> Object {
+    let mut number = measure();
+    number.maximum = Some(utoipa::Number::Float(most));
+    number
+}
+
+/// Any number.
+pub(super) fn number() -> Object {
+    let mut number = Object::with_type(Type::Number);
+    number.format = Some(SchemaFormat::KnownFormat(KnownFormat::Double));
+    number
+}
+
 /// True or false.
 pub(super) fn flag() -> Object {
     Object::with_type(Type::Boolean)

@@ -23,7 +23,7 @@
 //    (`router.ts`). Links are plain `<a href={href(…)}>`.
 // 6. Parts: `Card`, `Status`/`WorkerStatusChip`, `Table`/`ColumnMenu`, `Time`/`Since`/`Clock`, `Dialog`/`Confirm`,
 //    `toast`, `Empty`/`Code`, `CopyButton`/`CopyAs`/`Menu`, `Sparkline`, `Meter`, `Glow`, `EventLine` and `useLastEvents`,
-//    `DrainDialog`/`activateWithUndo`, `useKeys`; numbers by `format.ts`, ids of elements by `useElementId`.
+//    `CurvesCard` for what `useHistory` (`api/history.ts`) gives, `DrainDialog`/`activateWithUndo`, `useKeys`; numbers by `format.ts`, ids of elements by `useElementId`.
 //    A page whose table fills the screen calls `useFullPage()` and gives the table the class `fill`.
 // 7. Modules that only compute are tested in tests/conformance/dashboard.test.mjs, which also holds the weights and types.
 // 8. Status is shape, word and colour. Figures say what they count. Hostile text stays text: no `dangerouslySetInnerHTML`.

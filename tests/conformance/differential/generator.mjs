@@ -32,7 +32,10 @@ const DEEPEST = 7;
 const MOST_FIELDS = 60;
 
 /** Fields whose answer takes more than a read of the copy: a test with brute force holds where VMs are placed. */
-const NOT_MODELLED = ['Query.placement', 'Query.capacity', 'Query.evacuationPlan'];
+const NOT_MODELLED = [
+  'Query.placement', 'Query.capacity', 'Query.evacuationPlan',
+  'Query.clusterHistory', 'Query.zoneHistory', 'Worker.history', 'Zone.history',
+];
 
 /** What was found out about a type. */
 const OVERLAPPING = new WeakMap();

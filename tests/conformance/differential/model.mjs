@@ -100,15 +100,16 @@ export class Model {
   }
 
   /**
-   * How the two answers to a request that is right are: `equal` to what they must be; `unmodelled` if that is not known;
-   * `incomparable` if nobody can know; `half of a twin` if they differ as is known; else what is wrong with them.
+   * How the two answers to a request that is right are: `equal` to what they must be; `unmodelled: ` and of what, if that is
+   * not known; `incomparable` if nobody can know; `half of a twin` if they differ as is known; else what is wrong with them.
    */
   compare(verdict, first, again) {
     // Null for a variable that may be null, where null may not be: whether it is refused or fails is left open.
     if (verdict.operation.operation !== 'query' || verdict.also) return 'incomparable';
     const { seen, result } = this.#run(verdict);
     const causes = result.errors?.map(({ originalError }) => originalError).filter((it) => it !== undefined) ?? [];
-    if (causes.some((it) => it instanceof Unmodelled)) return 'unmodelled';
+    const unknown = causes.find((it) => it instanceof Unmodelled);
+    if (unknown) return `unmodelled: ${unknown.message}`;
     const unexpected = causes.find((it) => !(it instanceof Refused));
     if (unexpected) throw unexpected;
 
@@ -431,7 +432,7 @@ function page(list, { first, after, last, before }, order, isDescending, data, k
   const place = (cursor) => {
     const known = data.cursors.get(cursor);
     check(known !== undefined, 'cursor');
-    if (known.order !== order) throw new Unmodelled('a cursor of another order');
+    check(known.order === order, 'order of a cursor');
     return known.id;
   };
   const compareTo = (id) => {
@@ -517,7 +518,7 @@ function placeOf(cursor, data) {
 }
 
 function checkEventFilter(filter) {
-  for (const ids of [filter.workerIds, filter.vmIds]) checkTexts(ids, 1);
+  for (const ids of [filter.workerIds, filter.vmIds, filter.actorTokenIds]) checkTexts(ids, 1);
   checkTexts(filter.zones, 0);
 }
 

@@ -21,6 +21,7 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.e
 
 export class Server {
   #arguments;
+  #database;
   #folder;
   #offlineAfter;
   #child;
@@ -34,16 +35,20 @@ export class Server {
   /** Its workers and their VMs. */
   fleet;
 
-  constructor(folder, further, offlineAfter) {
+  constructor(folder, database, further, offlineAfter) {
     this.#folder = folder;
+    this.#database = database ?? `sqlite://${folder}/aetherium.db`;
     this.#arguments = further;
     this.#offlineAfter = offlineAfter;
   }
 
-  /** Starts a server on a free port of the loopback interface, with a populated fleet unless it is to be empty. */
-  static async start({ args = [], empty = false, offlineAfter = '1h' } = {}) {
+  /**
+   * Starts a server on a free port of the loopback interface, with a populated fleet unless it is to be empty, and a SQLite
+   * file of its own unless a database is named.
+   */
+  static async start({ args = [], database, empty = false, offlineAfter = '1h' } = {}) {
     assert(existsSync(BINARY), `${BINARY} is missing: tests/run builds it; so does cargo build`);
-    const server = new Server(mkdtempSync(path.join(tmpdir(), 'aetherium-conformance-')), args, offlineAfter);
+    const server = new Server(mkdtempSync(path.join(tmpdir(), 'aetherium-conformance-')), database, args, offlineAfter);
     await server.#run('127.0.0.1:0');
     if (empty) return server;
     try {
@@ -69,7 +74,7 @@ export class Server {
 
   /** What `aetherium token` prints, on the database of this server. */
   token(...given) {
-    const database = ['--database-url', `sqlite://${this.#folder}/aetherium.db`];
+    const database = ['--database-url', this.#database];
     const env = { PATH: process.env.PATH, TMPDIR: this.#folder };
     return execFileSync(BINARY, ['token', ...given, ...database], { env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
   }
@@ -100,7 +105,7 @@ export class Server {
 
   async #run(listen) {
     // Workers of these tests beat when a test says so, hence the long time-out of most.
-    const settings = ['--database-url', `sqlite://${this.#folder}/aetherium.db`, '--offline-after', this.#offlineAfter];
+    const settings = ['--database-url', this.#database, '--offline-after', this.#offlineAfter];
     const child = spawn(BINARY, ['serve', '--listen', listen, ...settings, ...this.#arguments], {
       cwd: this.#folder,
       env: { PATH: process.env.PATH, TMPDIR: this.#folder },

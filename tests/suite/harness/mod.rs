@@ -14,6 +14,7 @@ use std::time::Duration;
 
 pub use aetherium::clock::Clock;
 use aetherium::cluster::{EventFilter, EventKind};
+use aetherium::history::HistorySampler;
 use aetherium::liveness_sweeper::LivenessSweeper;
 use aetherium::server::{Server, ServerOptions};
 use sea_orm::DbBackend;
@@ -38,6 +39,7 @@ pub struct TestCluster {
     server: Server,
     service: Service,
     sweeper: Mutex<LivenessSweeper>,
+    sampler: HistorySampler,
 }
 
 /// Holds the commits of a server back until it is released or dropped.
@@ -87,7 +89,8 @@ impl TestCluster {
     fn of(server: Server, database: TestDatabase, options: ServerOptions, clock: Clock) -> Self {
         let service = Service::new(server.service());
         let sweeper = Mutex::new(server.liveness_sweeper());
-        Self { database, options, clock, server, service, sweeper }
+        let sampler = server.history_sampler();
+        Self { database, options, clock, server, service, sweeper, sampler }
     }
 
     /// Whether several servers can share its database.
@@ -210,6 +213,11 @@ impl TestCluster {
         self.server.journal().snapshot().revision
     }
 
+    /// The database of the server.
+    pub fn database(&self) -> &TestDatabase {
+        &self.database
+    }
+
     /// The clock of the server.
     pub fn clock(&self) -> Clock {
         self.clock.clone()
@@ -228,6 +236,12 @@ impl TestCluster {
     /// Sweeps for reservations whose time is over once, as the server does every second. Answers how many have expired.
     pub async fn sweep_reservations(&self) -> usize {
         self.server.reservation_sweeper().sweep().await.unwrap().len()
+    }
+
+    /// Samples for history once, as the server does every minute.
+    pub async fn sample(&self) {
+        self.sampler.sample().await;
+        self.sampler.write().await.unwrap();
     }
 
     /// How many statements the server has sent to its database so far.

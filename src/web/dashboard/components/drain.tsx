@@ -41,7 +41,7 @@ export interface DrainOptions {
   reason?: string;
   /** As the API takes it: `2h`. */
   deadline?: string;
-  /** Also if VMs there fit nowhere else. */
+  /** Also if no other place was found for VMs there. */
   allowShortfall?: boolean;
 }
 

@@ -24,6 +24,7 @@ import { count, memory, plural, share } from '../format';
 import { href, place, setQuery } from '../router';
 import { mayOperate } from '../session';
 import { length, now } from '../time';
+import { CapacityCurves } from './capacity/history';
 
 const HowMany = operation(`query HowMany($request: CapacityRequest!, $lost: CapacityRequest!, $hasLoss: Boolean!) {
   capacity(request: $request) {
@@ -111,6 +112,7 @@ export default function Capacity() {
       <Form question={question} zones={answer?.zones.map(({ name }) => name) ?? []} />
       <Figures answer={answer} question={question} isCurrent={isCurrent} />
       <Zones answer={answer} question={question} isCurrent={isCurrent} hasZoneless={zones.some(({ zone }) => zone === '')} />
+      <CapacityCurves zones={answer?.zones.map(({ name }) => name) ?? []} />
       <Placement question={question} />
       <Held />
     </>

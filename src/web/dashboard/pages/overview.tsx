@@ -21,6 +21,7 @@ import { actor, count, memory, percent, plural, share } from '../format';
 import { href, place, setQuery } from '../router';
 import { mayOperate } from '../session';
 import { now } from '../time';
+import { ClusterCurves } from './overview/history';
 
 const NeedyDrain = fragment(`fragment NeedyDrain on Drain {
   id workerId state reason startedAt startedBy startedByName deadlineAt completedAt initialVms remainingVms safeToPowerOff revision
@@ -76,6 +77,7 @@ export default function Overview() {
         <div class="stack">
           <NeedsYou data={attention.data.value} problem={attention.error.value?.message} />
           <ZonesCard />
+          <ClusterCurves />
           <FleetStrip />
         </div>
         <div class="stack">

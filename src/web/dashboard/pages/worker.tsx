@@ -28,6 +28,7 @@ import { useKeys } from '../keyboard';
 import { go, href } from '../router';
 import { mayAdminister, mayOperate } from '../session';
 import { exact, exactLength, now } from '../time';
+import { WorkerCurves } from './worker/history';
 
 const WorkerPage = operation(`query OneWorker($id: ID!) {
   worker(id: $id) {
@@ -113,6 +114,7 @@ export default function WorkerDetail({ argument: id }: PageProps) {
         <div class="stack">
           <Axes worker={worker} beats={beats.value} />
           {isDraining && worker.drain && <DrainCard worker={worker} current={detail?.current ?? null} />}
+          <WorkerCurves id={id} isOffline={worker.status === 'OFFLINE'} />
           {detail && <Vms detail={detail} />}
           {detail && detail.drains.some(({ endedAt }) => endedAt) && <PastDrains drains={detail.drains} />}
         </div>

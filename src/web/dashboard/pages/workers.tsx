@@ -25,6 +25,7 @@ import { href, place, setQuery } from '../router';
 import { has, otherWays, toggle, workerSearch } from '../search';
 import { mayOperate } from '../session';
 import { relative, now } from '../time';
+import { CpuHistory } from './workers/history';
 
 const WorkerPage = operation(`query WorkerPage($first: Int, $after: String, $filter: WorkerFilter, $orderBy: WorkerOrder) {
   workersConnection(first: $first, after: $after, filter: $filter, orderBy: $orderBy) {
@@ -126,7 +127,7 @@ const columns: readonly Column<string>[] = [
   { key: 'id', title: 'Worker', width: 'minmax(104px, 0.9fr)', sort: 'id', lead: true, phone: 'lead', cell: (id) => id },
   { key: 'status', title: 'Status', width: '126px', phone: 'side', cell: cell((worker) => <Glow of={worker.status}><WorkerStatusChip bare {...worker} /></Glow>) },
   { key: 'zone', title: 'Zone', width: '104px', sort: 'zone', phone: 'second', cell: cell(({ zone }) => zone ?? <span class="faint">none</span>) },
-  { key: 'cpu', title: 'CPU allocated', width: '118px', right: true, sort: 'cpu', descends: true, cell: cell((worker) => <Meter value={worker.cpuUsagePercent} title={`${worker.usedCpuCores} of ${plural(worker.cpuCores, 'core')} allocated to VMs`} />) },
+  { key: 'cpu', title: 'CPU allocated', width: '132px', right: true, sort: 'cpu', descends: true, cell: cell((worker) => <CpuHistory worker={worker} />) },
   { key: 'mem', title: 'Memory', width: '104px', right: true, sort: 'mem', descends: true, cell: cell((worker) => <Meter value={worker.memoryUsagePercent} title={`${memory(worker.usedMemoryMb)} of ${memory(worker.memoryMb)} allocated to VMs`} />) },
   { key: 'vms', title: 'VMs', width: '70px', right: true, sort: 'vms', descends: true, phone: 'end', cell: cell(({ vmCount, maxVms }) => <span title={`${plural(vmCount, 'VM')} of at most ${count(maxVms)}`}><Glow of={vmCount}>{vmCount}</Glow> <span class="faint">/ {maxVms}</span></span>) },
   { key: 'free-cpu', title: 'Free cores', width: '86px', right: true, sort: 'free-cpu', descends: true, optional: true, cell: cell(({ freeCpuCores }) => count(freeCpuCores)) },
@@ -134,7 +135,7 @@ const columns: readonly Column<string>[] = [
   { key: 'free-vms', title: 'Free slots', width: '80px', right: true, sort: 'free-vms', descends: true, optional: true, cell: cell(({ freeVmSlots }) => count(freeVmSlots)) },
   { key: 'seen', title: 'Heartbeat', width: '82px', right: true, sort: 'seen', descends: true, cell: cell(({ lastSeen, status }) => <span class={status === 'OFFLINE' ? 'bad' : ''}><Since at={lastSeen} /></span>) },
   { key: 'labels', title: 'Labels', width: 'minmax(140px, 1.5fr)', cell: cell(({ labels }) => <span class="tags">{labels.map(({ key, value }) => <LabelTag key={key} name={key} value={value} />)}</span>) },
-  { key: 'note', title: 'Since when, and why', width: 'minmax(170px, 3.4fr)', cell: cell((worker) => <Note worker={worker} />) },
+  { key: 'note', title: 'Since when, and why', width: 'minmax(156px, 3.4fr)', cell: cell((worker) => <Note worker={worker} />) },
   { key: 'host', title: 'Hostname', width: 'minmax(120px, 1fr)', sort: 'host', optional: true, cell: cell(({ hostname }) => hostname) },
   { key: 'address', title: 'Address', width: '150px', optional: true, cell: cell(({ address }) => <span class="mono">{address}</span>) },
   { key: 'started', title: 'Agent up', width: '80px', right: true, optional: true, cell: cell(({ startedAt }) => <Since at={startedAt} />) },
