@@ -55,7 +55,9 @@ impl Span {
     /// Names are few: an id in one would make each operation one of its own.
     pub fn begin(kind: SpanKind, parent: Option<&TraceContext>, name: impl FnOnce() -> String) -> Self {
         #[cfg(feature = "otlp")]
-        return Self { recording: Recording::begin(kind, parent, name).map(Box::new) };
+        {
+            Self { recording: Recording::begin(kind, parent, name).map(Box::new) }
+        }
         #[cfg(not(feature = "otlp"))]
         {
             _ = (kind, parent, name);
@@ -66,9 +68,13 @@ impl Span {
     /// The context that this span gives on; none if no spans are exported.
     pub fn context(&self) -> Option<TraceContext> {
         #[cfg(feature = "otlp")]
-        return self.recording.as_ref()?.context();
+        {
+            self.recording.as_ref()?.context()
+        }
         #[cfg(not(feature = "otlp"))]
-        None
+        {
+            None
+        }
     }
 
     /// Says something of it, by a name of OpenTelemetry's semantic conventions if there is one.
