@@ -29,7 +29,7 @@ describe('a release', () => {
   before(async () => {
     // Where tests/run installs cargo-cyclonedx.
     const tools = path.resolve(ROOT, process.env.AETHERIUM_TEST_OUTPUT ?? 'target/conformance', 'cargo/bin');
-    const env = { PATH: `${tools}:${process.env.PATH}`, CARGO_NET_OFFLINE: 'true' };
+    const env = { PATH: `${tools}:${process.env.PATH}` };
     for (const name of ['CARGO_HOME', 'RUSTUP_HOME']) if (process.env[name]) env[name] = process.env[name];
     await run(path.join(PACKAGING, 'build'), ['--program', BINARY, '--output', folder, '--fast'], { env });
   });
