@@ -217,9 +217,9 @@ const plain = (text) => text.replaceAll('\u00a0', ' ');
 const textOf = async (visit, selector = 'main') => plain(await visit.page.$eval(selector, (element) => element.innerText));
 const badge = (visit) => visit.page.$eval('nav[aria-label="Pages"]', (nav) => Number(nav.querySelector('.badge')?.textContent ?? 0));
 
-/** Cells of a plain table, row by row. */
+/** Cells of a plain table, row by row: of the one in what has a name that ends like this. */
 const cellsOf = (visit, label) =>
-  visit.page.$$eval(`[aria-label="${label}"] tbody tr`, (rows) => rows.map((row) => [...row.cells].map((cell) => cell.innerText.replaceAll('\u00a0', ' ').trim())));
+  visit.page.$$eval(`[aria-label$="${label}" i] tbody tr`, (rows) => rows.map((row) => [...row.cells].map((cell) => cell.innerText.replaceAll('\u00a0', ' ').trim())));
 
 /** The rows of a long table that are drawn: what each is of, and its text in one line. */
 const rowsOf = (visit, label) =>
@@ -338,7 +338,7 @@ const SHOWN = {
 
   capacity: async (visit, { workers, zones, holding: _ }) => {
     const least = (groups) => Math.min(...groups.map((lost) => placedOneByOne(workers.filter((worker) => !lost(worker)), USUAL)));
-    const rows = await cellsOf(visit, 'By zone');
+    const rows = await cellsOf(visit, 'by zone');
     return [
       ...lacks(await textOf(visit), [
         new RegExp(`fit now\\s*${written(placedOneByOne(workers, USUAL))}\\b`),
