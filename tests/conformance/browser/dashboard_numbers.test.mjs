@@ -286,7 +286,7 @@ const SHOWN = {
     return [
       ...lacks(text, [
         `${WORKER} ${statusOf(worker)}`,
-        new RegExp(`CPU ${plural(worker.used_cpu_cores, 'core')} of ${plural(worker.cpu_cores, 'core')} ${percent(worker.cpu_usage_percent)}${reserved(worker.reserved_cpu_cores, 'cores?')}`),
+        new RegExp(`CPU ${written(worker.used_cpu_cores)}( cores?)? of ${plural(worker.cpu_cores, 'core')} ${percent(worker.cpu_usage_percent)}${reserved(worker.reserved_cpu_cores, 'cores?')}`),
         new RegExp(`Memory [\\d.]+ [MGT]iB of [\\d.]+ [MGT]iB ${percent(worker.memory_usage_percent)}`),
         new RegExp(`VM slots ${worker.vm_count} of ${worker.max_vms} ${share(worker.vm_count, worker.max_vms)}`),
         `VMs ${there.length} Open`,
