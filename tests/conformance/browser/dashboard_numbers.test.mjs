@@ -217,9 +217,9 @@ const plain = (text) => text.replaceAll('\u00a0', ' ');
 const textOf = async (visit, selector = 'main') => plain(await visit.page.$eval(selector, (element) => element.innerText));
 const badge = (visit) => visit.page.$eval('nav[aria-label="Pages"]', (nav) => Number(nav.querySelector('.badge')?.textContent ?? 0));
 
-/** Cells of a plain table, row by row. */
+/** Cells of a plain table, row by row: of the one in what has a name that ends like this. */
 const cellsOf = (visit, label) =>
-  visit.page.$$eval(`[aria-label="${label}"] tbody tr`, (rows) => rows.map((row) => [...row.cells].map((cell) => cell.innerText.replaceAll('\u00a0', ' ').trim())));
+  visit.page.$$eval(`[aria-label$="${label}" i] tbody tr`, (rows) => rows.map((row) => [...row.cells].map((cell) => cell.innerText.replaceAll('\u00a0', ' ').trim())));
 
 /** The rows of a long table that are drawn: what each is of, and its text in one line. */
 const rowsOf = (visit, label) =>
@@ -286,7 +286,7 @@ const SHOWN = {
     return [
       ...lacks(text, [
         `${WORKER} ${statusOf(worker)}`,
-        new RegExp(`CPU ${plural(worker.used_cpu_cores, 'core')} of ${plural(worker.cpu_cores, 'core')} ${percent(worker.cpu_usage_percent)}${reserved(worker.reserved_cpu_cores, 'cores?')}`),
+        new RegExp(`CPU ${written(worker.used_cpu_cores)}( cores?)? of ${plural(worker.cpu_cores, 'core')} ${percent(worker.cpu_usage_percent)}${reserved(worker.reserved_cpu_cores, 'cores?')}`),
         new RegExp(`Memory [\\d.]+ [MGT]iB of [\\d.]+ [MGT]iB ${percent(worker.memory_usage_percent)}`),
         new RegExp(`VM slots ${worker.vm_count} of ${worker.max_vms} ${share(worker.vm_count, worker.max_vms)}`),
         `VMs ${there.length} Open`,
@@ -338,7 +338,7 @@ const SHOWN = {
 
   capacity: async (visit, { workers, zones, holding: _ }) => {
     const least = (groups) => Math.min(...groups.map((lost) => placedOneByOne(workers.filter((worker) => !lost(worker)), USUAL)));
-    const rows = await cellsOf(visit, 'By zone');
+    const rows = await cellsOf(visit, 'by zone');
     return [
       ...lacks(await textOf(visit), [
         new RegExp(`fit now\\s*${written(placedOneByOne(workers, USUAL))}\\b`),
