@@ -15,7 +15,7 @@ pub(super) fn measure(proc: &Path) -> Option<MeasuredLoad> {
     let load = MeasuredLoad {
         cpu_busy_seconds: read("stat").and_then(|text| busy_seconds(&text)),
         memory_used_mb: read("meminfo").and_then(|text| used_mb(&text)),
-        load1: read("loadavg").and_then(|text| text.split_whitespace().next()?.parse().ok()),
+        load1: read("loadavg").and_then(|text| load_average(&text)),
     };
     (load != MeasuredLoad::default()).then_some(load)
 }
@@ -29,6 +29,12 @@ fn busy_seconds(stat: &str) -> Option<f64> {
     // Of a kernel that does not count them all, those that it does.
     let interrupts = rest.iter().skip(1).take(3);
     Some([user, nice, system].into_iter().chain(interrupts).sum::<u64>() as f64 / TICKS_PER_SECOND)
+}
+
+/// The load average of one minute; none if the text has no number that one could be.
+fn load_average(loadavg: &str) -> Option<f64> {
+    let load = loadavg.split_whitespace().next()?.parse().ok()?;
+    (0.0..f64::INFINITY).contains(&load).then_some(load)
 }
 
 /// Memory that programs could not have without taking it from others, in MiB.
@@ -58,6 +64,12 @@ mod tests {
         let meminfo = "MemTotal:       32768000 kB\nMemFree:  1 kB\nMemAvailable:   12288000 kB\n";
         assert_eq!(used_mb(meminfo), Some(20_000));
         assert_eq!(used_mb("MemTotal:       32768000 kB\n"), None);
+    }
+
+    #[test]
+    fn what_is_no_load_is_left_out() {
+        assert_eq!(load_average("3.25 2.10 1.90 2/900 4711\n"), Some(3.25));
+        assert_eq!(["-1.0 0 0", "nan 0 0", "inf 0 0", "much 0 0", ""].map(load_average), [None; 5]);
     }
 
     #[test]

@@ -65,6 +65,26 @@ impl Figure {
         self as usize
     }
 
+    /// Its name, as REST has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CpuCores => "cpu_cores",
+            Self::MemoryMb => "memory_mb",
+            Self::DiskGb => "disk_gb",
+            Self::MaxVms => "max_vms",
+            Self::UsedCpuCores => "used_cpu_cores",
+            Self::UsedMemoryMb => "used_memory_mb",
+            Self::UsedDiskGb => "used_disk_gb",
+            Self::VmCount => "vm_count",
+            Self::MeasuredCpuCores => "measured_cpu_cores",
+            Self::MeasuredMemoryMb => "measured_memory_mb",
+            Self::MeasuredLoad1 => "measured_load1",
+            Self::Workers => "workers",
+            Self::OnlineWorkers => "online_workers",
+            Self::MeasuredWorkers => "measured_workers",
+        }
+    }
+
     /// In how many parts of one it is stored: stored numbers are whole.
     pub fn parts(self) -> i64 {
         match self {
@@ -85,6 +105,31 @@ impl Figure {
     }
 }
 
+/// Some of the figures: those whose curves are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Figures(u16);
+
+impl Figures {
+    /// All of them.
+    pub const ALL: Self = Self((1 << Figure::COUNT) - 1);
+
+    /// Whether a figure is one of them.
+    pub fn contains(self, figure: Figure) -> bool {
+        self.0 & (1 << figure.index()) != 0
+    }
+
+    /// How many they are.
+    pub fn count(self) -> u64 {
+        self.0.count_ones().into()
+    }
+}
+
+impl FromIterator<Figure> for Figures {
+    fn from_iter<T: IntoIterator<Item = Figure>>(figures: T) -> Self {
+        Self(figures.into_iter().fold(0, |bits, figure| bits | 1 << figure.index()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,5 +137,14 @@ mod tests {
     #[test]
     fn each_figure_is_at_its_place() {
         assert!(Figure::ALL.iter().enumerate().all(|(place, figure)| figure.index() == place));
+        assert_eq!(Figure::ALL.into_iter().collect::<Figures>(), Figures::ALL);
+    }
+
+    #[test]
+    fn figures_are_those_that_were_named() {
+        let figures: Figures = [Figure::CpuCores, Figure::MeasuredWorkers].into_iter().collect();
+        let contained: Vec<_> = Figure::ALL.into_iter().filter(|figure| figures.contains(*figure)).collect();
+        assert_eq!(contained, [Figure::CpuCores, Figure::MeasuredWorkers]);
+        assert_eq!(figures.count(), 2);
     }
 }

@@ -47,7 +47,7 @@ impl HistoryReader {
                 Tier::Minute => now,
                 Tier::QuarterHour | Tier::SixHours => tier.row_around(now).0,
             };
-            for start in tier.rows_between(now - tier.kept(), until) {
+            for start in tier.rows_between(now - tier.retention(), until) {
                 let mut rows = Rows::new();
                 let step = tier.step();
                 let samples = if tier == Tier::Minute { 1 } else { SAMPLES_OF_A_POINT };

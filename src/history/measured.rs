@@ -11,6 +11,9 @@ use crate::cluster::MeasuredLoad;
 /// For how long a measured load counts: with the longest interval of heartbeats, one comes within this time.
 const VALID_FOR: Duration = Duration::from_secs(120);
 
+/// Most busy cores of one host: more than this come of a counter that leapt, and are not known.
+const MAX_BUSY_CORES: f64 = 1e6;
+
 /// What agents measured lately, by worker. It has only workers whose heartbeats were accepted within [`VALID_FOR`].
 #[derive(Debug, Default)]
 pub struct MeasuredLoads(Mutex<HashMap<Arc<str>, Readings>>);
@@ -56,7 +59,7 @@ impl MeasuredLoads {
         let busy_cores = known.take_busy_cores();
         let parts = |figure: Figure, value: f64| (figure, (value * figure.parts() as f64).round() as i64);
         let figures = [
-            busy_cores.map(|cores| parts(Figure::MeasuredCpuCores, cores)),
+            busy_cores.filter(|cores| *cores <= MAX_BUSY_CORES).map(|cores| parts(Figure::MeasuredCpuCores, cores)),
             known.latest.memory_used_mb.map(|memory| (Figure::MeasuredMemoryMb, memory.into())),
             known.latest.load1.map(|load| parts(Figure::MeasuredLoad1, load)),
         ];
@@ -127,7 +130,10 @@ mod tests {
         loads.note(&worker, busy(24.0), at(40));
         assert_eq!(loads.take("w", at(160)), cores(2.0));
         assert!(loads.take("w", at(161)).is_empty(), "too old");
-        loads.forget_old(at(161));
+        loads.note(&worker, busy(0.0), at(161));
+        loads.note(&worker, busy(9e15), at(162));
+        assert!(loads.take("w", at(162)).is_empty(), "no host has so many cores");
+        loads.forget_old(at(283));
         assert!(loads.lock().is_empty());
     }
 }

@@ -24,7 +24,7 @@ mod subject;
 mod tier;
 mod windows;
 
-pub use self::figure::Figure;
+pub use self::figure::{Figure, Figures};
 pub use self::measured::MeasuredLoads;
 pub use self::points::Point;
 pub use self::range::{

@@ -80,29 +80,33 @@ impl HistoryQuery {
             }
         };
         let (now, until) = (now.timestamp(), seconds_up(until));
-        let since = since.timestamp().max(now - Tier::SixHours.kept());
+        let since = since.timestamp().max(now - Tier::SixHours.retention());
         if until <= since {
             return Err(Error::invalid("until", "is before all that is kept, which is 397 days"));
         }
-        let age = now - since;
-        let tier = Tier::ALL.into_iter().find(|tier| age <= tier.kept()).unwrap_or(Tier::SixHours);
-        let days = (1..).map(|days| days * DAY);
-        let steps = STEPS.into_iter().chain(days).filter(|step| *step >= tier.step());
-        let points = |step: i64| {
-            let start = since.div_euclid(step) * step;
-            (start, step, (until - start + step - 1) / step)
+        let of_tier = |tier: Tier| {
+            let days = (1..).map(|days| days * DAY);
+            let steps = STEPS.into_iter().chain(days).filter(|step| *step >= tier.step());
+            let points = |step: i64| {
+                let start = since.div_euclid(step) * step;
+                (start, step, (until - start + step - 1) / step)
+            };
+            // A step as long as the whole span has two points at most.
+            let (start, step, length) =
+                steps.map(points).find(|(_, _, length)| *length <= max_points).unwrap_or((since, DAY, 0));
+            HistoryRange { start, step, length: usize::try_from(length).unwrap_or_default(), tier, now }
         };
-        // A step as long as the whole span has two points at most.
-        let (start, step, length) =
-            steps.map(points).find(|(_, _, length)| *length <= max_points).unwrap_or((since, DAY, 0));
-        Ok(HistoryRange { start, step, length: usize::try_from(length).unwrap_or_default(), tier, now })
+        // The first point begins up to a step before what is asked for, and is to be whole.
+        let is_kept = |range: &HistoryRange| now - range.start <= range.tier.retention();
+        let range = [Tier::Minute, Tier::QuarterHour].map(of_tier).into_iter().find(is_kept);
+        Ok(range.unwrap_or_else(|| of_tier(Tier::SixHours)))
     }
 }
 
 /// About how many rows are read for each subject of a span of so many seconds, for the cost of a query.
 pub fn rows_of_range(seconds: Option<i64>) -> u64 {
     let seconds = seconds.unwrap_or(DEFAULT_RANGE).max(0).unsigned_abs();
-    let (window, kept) = (WINDOW.unsigned_abs(), Tier::Minute.kept().unsigned_abs());
+    let (window, kept) = (WINDOW.unsigned_abs(), Tier::Minute.retention().unsigned_abs());
     // Of longer spans, those of a day that is not summed up yet, and of a month.
     1 + seconds.min(kept).div_ceil(window)
 }
@@ -145,6 +149,8 @@ mod tests {
             (24 * HOUR, 1_500, Tier::Minute, 60, 1_441),
             (24 * HOUR, 120, Tier::Minute, 900, 97),
             (27 * HOUR, 1_500, Tier::QuarterHour, 900, 109),
+            // Within what is kept of samples, but the first of such points is not.
+            (25 * HOUR, 10, Tier::QuarterHour, 10_800, 10),
             (7 * DAY, 120, Tier::QuarterHour, 7_200, 85),
             (30 * DAY, 1_500, Tier::QuarterHour, 1_800, 1_441),
             (365 * DAY, 1_500, Tier::SixHours, 21_600, 1_461),
@@ -165,6 +171,7 @@ mod tests {
             prop_assert!(points.start <= now - range && points.end() >= now);
             prop_assert_eq!(points.start % points.step, 0);
             prop_assert_eq!(points.step % points.tier.step(), 0);
+            prop_assert!(points.tier == Tier::SixHours || now - points.start <= points.tier.retention());
         }
     }
 

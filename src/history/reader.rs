@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use tokio::task::spawn_blocking;
 
-use super::figure::Figure;
+use super::figure::{Figure, Figures};
 use super::measured::MeasuredLoads;
 use super::points::{Point, Points};
 use super::range::HistoryRange;
@@ -36,7 +36,7 @@ pub struct Curves {
 }
 
 impl Curves {
-    /// The curve of a figure; none if there is no sample of it.
+    /// The curve of a figure; none if there is no sample of it, or it was not asked for.
     pub fn of(&self, figure: Figure) -> Option<&[Point]> {
         self.points.of(figure)
     }
@@ -98,12 +98,17 @@ impl HistoryReader {
         }
     }
 
-    /// The curves of these subjects: one statement for a thousand of them. Each has curves, if perhaps without any
-    /// sample.
-    pub async fn curves(&self, range: HistoryRange, subjects: &[Subject]) -> Result<HashMap<Subject, Curves>> {
+    /// The curves of these figures of these subjects: one statement for a thousand of them. Each has curves, if perhaps
+    /// without any sample.
+    pub async fn curves(
+        &self,
+        range: HistoryRange,
+        figures: Figures,
+        subjects: &[Subject],
+    ) -> Result<HashMap<Subject, Curves>> {
         let mut curves = HashMap::with_capacity(subjects.len());
         for subjects in subjects.chunks(SUBJECTS_PER_STATEMENT) {
-            self.read(range, subjects, &mut curves).await?;
+            self.read(range, figures, subjects, &mut curves).await?;
         }
         Ok(curves)
     }
@@ -111,6 +116,7 @@ impl HistoryReader {
     async fn read(
         &self,
         range: HistoryRange,
+        figures: Figures,
         subjects: &[Subject],
         curves: &mut HashMap<Subject, Curves>,
     ) -> Result<()> {
@@ -122,9 +128,9 @@ impl HistoryReader {
         let rows = self.store().rows(&self.rows_needed(range), &keys).await?;
         // Of many rows, on a thread where nobody waits. If that panics, there are no curves, which is told.
         let found = if rows.len() > MAX_ROWS_AT_ONCE {
-            spawn_blocking(move || assemble(range, unwritten, rows)).await.unwrap_or_default()
+            spawn_blocking(move || assemble(range, figures, unwritten, rows)).await.unwrap_or_default()
         } else {
-            assemble(range, unwritten, rows)
+            assemble(range, figures, unwritten, rows)
         };
         curves.extend(found);
         Ok(())
@@ -155,24 +161,29 @@ impl HistoryReader {
     }
 }
 
-/// The curves of subjects, of what is not written yet and of rows.
+/// The curves of subjects, of what is not written yet and of rows. The rows are decoded subject by subject: decoded, they
+/// are a hundred times as large.
 fn assemble(
     range: HistoryRange,
+    figures: Figures,
     unwritten: Vec<(Subject, Vec<(i64, Points)>)>,
     stored: Vec<HistoryRow>,
 ) -> Vec<(Subject, Curves)> {
-    let mut rows = HashMap::<String, SubjectRows>::with_capacity(unwritten.len());
-    for row in stored {
-        let Some(tier) = Tier::of_number(row.tier) else { continue };
-        let Some(points) = Points::decode(tier.points_in_row(row.start), &row.points) else { continue };
-        rows.entry(row.subject).or_default().insert((tier, row.start), points);
+    let mut stored_of = HashMap::<String, Vec<(i32, i64, Vec<u8>)>>::with_capacity(unwritten.len());
+    for HistoryRow { tier, start, subject, points } in stored {
+        stored_of.entry(subject).or_default().push((tier, start, points));
     }
+    let decoded = |(tier, start, bytes): (i32, i64, Vec<u8>)| {
+        let tier = Tier::of_number(tier)?;
+        Some(((tier, start), Points::decode(tier.points_in_row(start), &bytes)?))
+    };
     let curves = unwritten.into_iter().map(|(subject, unwritten)| {
-        let mut rows = rows.remove(&subject.key()).unwrap_or_default();
+        let stored = stored_of.remove(&subject.key()).unwrap_or_default();
+        let mut rows: SubjectRows = stored.into_iter().filter_map(decoded).collect();
         for (start, points) in unwritten {
             rows.entry((Tier::Minute, start)).and_modify(|known| known.merge(&points)).or_insert(points);
         }
-        (subject, Curves { range, points: combine(range, &rows) })
+        (subject, Curves { range, points: combine(range, figures, &rows) })
     });
     curves.collect()
 }
@@ -182,7 +193,7 @@ pub(super) type SubjectRows = BTreeMap<(Tier, i64), Points>;
 
 /// The points of a range, from rows. What is in a row of a coarser tier is not taken from those that were summed up into
 /// it as well.
-fn combine(range: HistoryRange, rows: &SubjectRows) -> Points {
+fn combine(range: HistoryRange, figures: Figures, rows: &SubjectRows) -> Points {
     let known: HashSet<_> = rows.keys().copied().collect();
     let is_in = |tier: Tier, start: i64| known.contains(&(tier, tier.row_around(start).0));
     let mut combined = Points::absent(range.length);
@@ -193,20 +204,21 @@ fn combine(range: HistoryRange, rows: &SubjectRows) -> Points {
             Tier::SixHours => false,
         };
         if !is_summed_up {
-            add_row(&mut combined, (range.start, range.step, range.length), (*tier, *start), points);
+            add_row(&mut combined, figures, (range.start, range.step, range.length), (*tier, *start), points);
         }
     }
     combined
 }
 
-/// Adds the points of a row to those of a span: its start, its step and how many it has.
+/// Adds the points of a row, of these figures, to those of a span: its start, its step and how many it has.
 pub(super) fn add_row(
     to: &mut Points,
+    figures: Figures,
     (start, step, length): (i64, i64, usize),
     (tier, row_start): (Tier, i64),
     row: &Points,
 ) {
-    for figure in Figure::ALL {
+    for figure in Figure::ALL.into_iter().filter(|figure| figures.contains(*figure)) {
         for (place, point) in row.of(figure).into_iter().flatten().enumerate() {
             let at = row_start + tier.step() * i64::try_from(place).unwrap_or(i64::MAX);
             let place = (at - start).checked_div_euclid(step).and_then(|place| usize::try_from(place).ok());

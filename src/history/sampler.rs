@@ -17,7 +17,7 @@ use super::subject::Subject;
 use super::tier::{MINUTE, Tier, WINDOW};
 use super::{rollup, sample};
 use crate::clock::{Clock, Timestamp};
-use crate::cluster::View;
+use crate::cluster::{Availability, View, Worker};
 use crate::error::Result;
 use crate::journal::{HistoryRow, Journal};
 
@@ -38,6 +38,8 @@ pub struct HistorySampler {
     clock: Clock,
     offline_after: Duration,
     history: HistoryReader,
+    /// When it was made, by the monotonic clock.
+    started_at: Duration,
     /// The window that had begun when rows were last summed up and removed.
     maintained_at: AtomicI64,
 }
@@ -45,7 +47,8 @@ pub struct HistorySampler {
 impl HistorySampler {
     /// A sampler of this cluster into this history.
     pub fn new(journal: Journal, clock: Clock, offline_after: Duration, history: HistoryReader) -> Self {
-        Self { journal, clock, offline_after, history, maintained_at: AtomicI64::new(i64::MIN) }
+        let started_at = clock.monotonic();
+        Self { journal, clock, offline_after, history, started_at, maintained_at: AtomicI64::new(i64::MIN) }
     }
 
     /// Samples shortly after the start, and then each minute, until told to stop. What is not written by then,
@@ -76,15 +79,32 @@ impl HistorySampler {
         self.clock.left(minute..next).await;
     }
 
-    /// Takes the sample of the present minute.
+    /// Takes the sample of the present minute. There is none while this server does not know the present: if it is cut
+    /// off from what others commit, or if workers are silent that could not yet have been heard. Another server may have
+    /// a sample of that minute; a wrong one would stand in its place.
     pub async fn sample(&self) {
+        if !self.journal.is_following() {
+            return;
+        }
         let (now, passed) = (self.clock.now(), self.clock.monotonic());
+        let is_in_grace = self.is_in_grace(passed);
         let (minute, history) = (minute_of(now), self.history.clone());
         let view = Arc::new(View::new(self.journal.snapshot(), now, self.offline_after));
-        let taken = spawn_blocking(move || sample::take(&view, history.loads(), passed, minute, history.windows()));
+        let taken = spawn_blocking(move || {
+            if !(is_in_grace && has_unannounced(&view)) {
+                sample::take(&view, history.loads(), passed, minute, history.windows());
+            }
+        });
         if let Err(error) = taken.await {
             warn!(%error, "A sample was not taken by a fault of ours");
         }
+    }
+
+    /// Whether silence tells nothing of workers, by the rule of the [liveness sweeper](crate::liveness_sweeper): after a
+    /// start, an outage of the database, or a time at which the clock was set, each has one time-out to be heard.
+    fn is_in_grace(&self, passed: Duration) -> bool {
+        let since = [self.journal.last_outage(), self.clock.last_set()].into_iter().flatten();
+        passed <= since.fold(self.started_at, Duration::max).saturating_add(self.offline_after)
     }
 
     /// Writes, sums up and removes what is due.
@@ -136,20 +156,26 @@ impl HistorySampler {
     }
 }
 
-/// The rows that have to be written: those that are not there, and those that this server adds something to.
+/// Whether a worker is silent that nobody has announced as offline.
+fn has_unannounced(view: &Arc<View>) -> bool {
+    let is_unannounced = |worker: &Worker| worker.last_announced_availability == Availability::Online;
+    view.workers().any(|worker| !worker.is_healthy() && is_unannounced(&worker.worker))
+}
+
+/// The rows that have to be written: those that are not there, and those that this server adds something to. One that it
+/// cannot decode is of a newer version, and stays as it is.
 fn merged(start: i64, own: &HashMap<String, Points>, rows: Vec<HistoryRow>) -> Vec<HistoryRow> {
     let mut stored: HashMap<_, _> = rows.into_iter().map(|row| (row.subject, row.points)).collect();
     let row = |(subject, own): (&String, &Points)| {
-        let stored = stored.remove(subject);
-        let points = match stored.as_ref().and_then(|bytes| Points::decode(Tier::Minute.points_in_row(start), bytes)) {
-            Some(mut points) => {
+        let points = match stored.remove(subject) {
+            Some(stored) => {
+                let mut points = Points::decode(Tier::Minute.points_in_row(start), &stored)?;
                 points.merge(own);
-                points.encode()
+                Some(points.encode()).filter(|points| *points != stored)?
             }
             None => own.encode(),
         };
-        let is_new = stored.is_none_or(|stored| stored != points);
-        is_new.then(|| HistoryRow { tier: Tier::Minute.number(), start, subject: subject.clone(), points })
+        Some(HistoryRow { tier: Tier::Minute.number(), start, subject: subject.clone(), points })
     };
     own.iter().filter_map(row).collect()
 }

@@ -12,13 +12,13 @@ const HOUR: i64 = 60 * MINUTE;
 pub(super) const DAY: i64 = 24 * HOUR;
 
 /// For how long samples are kept: longer than the day that is summed up of them.
-const MINUTES_KEPT: i64 = 26 * HOUR;
+const MINUTE_RETENTION: i64 = 26 * HOUR;
 
 /// For how long quarters of an hour are kept: longer than the month that is summed up of them.
-const QUARTERS_KEPT: i64 = 35 * DAY;
+const QUARTER_HOUR_RETENTION: i64 = 35 * DAY;
 
 /// For how long six hours are kept: a year and a month, so that a month can be compared with that of the year before.
-const SIX_HOURS_KEPT: i64 = 397 * DAY;
+const SIX_HOURS_RETENTION: i64 = 397 * DAY;
 
 /// How finely history is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,11 +59,11 @@ impl Tier {
     }
 
     /// For how many seconds it is kept.
-    pub fn kept(self) -> i64 {
+    pub fn retention(self) -> i64 {
         match self {
-            Self::Minute => MINUTES_KEPT,
-            Self::QuarterHour => QUARTERS_KEPT,
-            Self::SixHours => SIX_HOURS_KEPT,
+            Self::Minute => MINUTE_RETENTION,
+            Self::QuarterHour => QUARTER_HOUR_RETENTION,
+            Self::SixHours => SIX_HOURS_RETENTION,
         }
     }
 

@@ -23,9 +23,11 @@ use crate::error::{Error, Result};
 pub(crate) const MAX_FIGURE: i64 = i32::MAX as i64;
 /// Most CPU cores of one machine.
 pub(crate) const MAX_CPU_CORES: i64 = 100_000;
-/// Largest measured number: busy seconds of the largest machine for some centuries. As thousandths, and summed up over
-/// all workers for a year, it is still a whole number of 64 bits.
-pub(crate) const MAX_MEASURE: f64 = 1e9;
+/// Most seconds that CPU cores of one host were busy since it was started, all of them together: beyond it, floats are not
+/// exact to the second. The largest machine needs 2,800 years for it.
+pub(crate) const MAX_BUSY_SECONDS: f64 = MAX_EXACT as f64;
+/// Largest load average. In thousandths, those of all workers at one moment add up within 64 bits.
+pub(crate) const MAX_LOAD: f64 = 1e9;
 /// Most VMs of one worker; 200,000 workers of this size still add up within GraphQL's `Int`.
 pub(crate) const MAX_VMS: i64 = 10_000;
 /// How many VMs a worker may hold if it does not say.

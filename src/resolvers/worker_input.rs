@@ -14,9 +14,9 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, Visitor};
 
 use super::checks::{
-    DEFAULT_MAX_VMS, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_MEASURE, MAX_NOTE,
-    MAX_POLICY_ERROR, MAX_TEXT, MAX_VMS, Whole, at_most, exact, figure, host_boot_id, last_incarnation, text, truncate,
-    vm_status,
+    DEFAULT_MAX_VMS, MAX_BUSY_SECONDS, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS, MAX_LOAD,
+    MAX_NOTE, MAX_POLICY_ERROR, MAX_TEXT, MAX_VMS, Whole, at_most, exact, figure, host_boot_id, last_incarnation, text,
+    truncate, vm_status,
 };
 use crate::cluster::{Identity, MeasuredLoad, VmStatus, WorkerId};
 use crate::error::{Error, Result};
@@ -165,7 +165,7 @@ pub struct HeartbeatInput {
     pub vms_delta: Option<VmDeltaInput>,
 }
 
-/// What a host measured of its load, as sent: each figure only if it is known.
+/// What a host measured of its load, as sent: each figure only if it is known. No figure is refused for its size.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(expecting = "a JSON object with what the host measured")]
 pub struct MeasuredInput {
@@ -178,21 +178,16 @@ pub struct MeasuredInput {
 }
 
 impl MeasuredInput {
-    fn check(self) -> Result<MeasuredLoad> {
-        Ok(MeasuredLoad {
-            cpu_busy_seconds: self.cpu_busy_seconds.map(|it| measure("cpu_busy_seconds", it)).transpose()?,
-            memory_used_mb: self.memory_used_mb.map(|it| figure("memory_used_mb", it, 0, MAX_FIGURE)).transpose()?,
-            load1: self.load1.map(|it| measure("load1", it)).transpose()?,
-        })
+    /// The load that it says. A figure out of its range counts as not sent: what hosts measure is for curves only, and no
+    /// worker becomes offline because a counter of its host has grown, or a sensor is wrong.
+    fn load(self) -> MeasuredLoad {
+        let within = |most: f64| move |number: &f64| (0.0..=most).contains(number);
+        MeasuredLoad {
+            cpu_busy_seconds: self.cpu_busy_seconds.filter(within(MAX_BUSY_SECONDS)),
+            memory_used_mb: self.memory_used_mb.and_then(|memory| figure("memory_used_mb", memory, 0, MAX_FIGURE).ok()),
+            load1: self.load1.filter(within(MAX_LOAD)),
+        }
     }
-}
-
-/// A measured number, which is not whole.
-fn measure(field: &'static str, number: f64) -> Result<f64> {
-    if (0.0..=MAX_MEASURE).contains(&number) {
-        return Ok(number);
-    }
-    Err(Error::invalid(field, format!("must be from 0 to {MAX_MEASURE}, not {number}")))
 }
 
 /// What changed in an inventory, as sent.
@@ -251,7 +246,7 @@ impl HeartbeatInput {
             used_disk_gb: used("used_disk_gb", self.used_disk_gb)?,
             policy_revision: self.policy_revision.map(|number| exact("policy_revision", number)).transpose()?,
             policy_error: self.policy_error.map(|error| error.map(policy_error).transpose()).transpose()?,
-            measured: self.measured.map(MeasuredInput::check).transpose()?,
+            measured: self.measured.map(MeasuredInput::load),
             inventory,
         })
     }

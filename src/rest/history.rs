@@ -14,7 +14,7 @@ use super::etag::Versioned;
 use super::query_response::Read;
 use crate::clock::{Rfc3339, Timestamp};
 use crate::error::Error;
-use crate::history::{Curves, Figure, HistoryQuery, HistoryRange, Point, Subject, Tier};
+use crate::history::{Curves, Figure, Figures, HistoryQuery, HistoryRange, Point, Subject, Tier};
 use crate::http::{PathId, Query, current_caller};
 use crate::resolvers::checks;
 use crate::resolvers::history::steps_to_read_curves;
@@ -68,29 +68,9 @@ pub(super) async fn of_cluster(
 async fn answer(endpoint: &Endpoint, read: Read, subject: Subject, params: HistoryParams) -> Result<Response> {
     let query = params.check()?;
     let caller = current_caller();
-    endpoint.resolvers.spend_more(&caller, steps_to_read_curves(&query));
+    endpoint.resolvers.spend_more(&caller, steps_to_read_curves(&query, Figures::ALL.count()));
     let curves = endpoint.resolvers.curves(&caller, &read.reading, subject, query).await?;
     Ok(read.show(History(curves)))
-}
-
-/// The name of a curve.
-pub(super) fn name(figure: Figure) -> &'static str {
-    match figure {
-        Figure::CpuCores => "cpu_cores",
-        Figure::MemoryMb => "memory_mb",
-        Figure::DiskGb => "disk_gb",
-        Figure::MaxVms => "max_vms",
-        Figure::UsedCpuCores => "used_cpu_cores",
-        Figure::UsedMemoryMb => "used_memory_mb",
-        Figure::UsedDiskGb => "used_disk_gb",
-        Figure::VmCount => "vm_count",
-        Figure::MeasuredCpuCores => "measured_cpu_cores",
-        Figure::MeasuredMemoryMb => "measured_memory_mb",
-        Figure::MeasuredLoad1 => "measured_load1",
-        Figure::Workers => "workers",
-        Figure::OnlineWorkers => "online_workers",
-        Figure::MeasuredWorkers => "measured_workers",
-    }
 }
 
 /// The word of a tier.
@@ -131,7 +111,7 @@ impl Serialize for History {
         let is_of_samples = range.step == Tier::Minute.step();
         for figure in Figure::ALL {
             let curve = self.0.of(figure).map(|points| Curve { figure, points, is_of_samples });
-            map.serialize_entry(name(figure), &curve)?;
+            map.serialize_entry(figure.name(), &curve)?;
         }
         map.end()
     }

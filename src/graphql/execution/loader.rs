@@ -58,8 +58,7 @@ impl Loader<CurvesKey> for HistoryLoader {
     type Error = Error;
 
     async fn load(&self, keys: &[CurvesKey]) -> Result<HashMap<CurvesKey, Self::Value>, Error> {
-        let reading = self.reading.clone().unwrap_or_else(|| self.resolvers.present());
-        self.resolvers.load_curves(&self.caller, &reading, keys).await
+        self.resolvers.load_curves(&self.caller, keys).await
     }
 }
 

@@ -26,7 +26,7 @@ use crate::clock::Timestamp;
 use crate::graphql::error::request_error;
 use crate::graphql::schema::index::{self, SchemaIndex, innermost, is_list, root};
 use crate::history::{HistoryQuery, MAX_POINTS};
-use crate::resolvers::history::steps_to_read_curves;
+use crate::resolvers::history::{most_points, steps_of_points, steps_to_read_curves};
 use crate::resolvers::offload::ENTRIES_OF_A_STEP;
 use crate::resolvers::page::{DEFAULT_SIZE, MAX_SIZE};
 use crate::resolvers::purge::{MAX_NAMED_REFUSALS, MAX_PURGED};
@@ -166,21 +166,34 @@ impl Estimate<'_> {
             return self.of_set(None, selection_set, page).saturating_add(1);
         };
         if selection_set.items.is_empty() {
-            return 1;
+            let is_list_of_points = parent == "HistoryCurve" && is_list(&definition.ty);
+            return if is_list_of_points { page.saturating_add(1) } else { 1 };
         }
         if let ("Mutation", "drainWorkers" | "activateWorkers") = (parent, field.name.node.as_str()) {
             self.changed_workers.set(self.named_workers(definition, field).unwrap_or(self.size.workers));
         }
-        // The lists of a plan in a payload are as long as the mutation says.
-        let page_inside = if parent == "DrainWorkersPayload" { page } else { self.page_of(definition, field) };
+        let page_inside = match (parent, field.name.node.as_str()) {
+            // The lists of a plan in a payload are as long as the mutation says, and those of a curve as its history says.
+            ("DrainWorkersPayload" | "History", _) => page,
+            _ if innermost(&definition.ty) == "History" => most_points(self.max_points(definition, field)),
+            _ => self.page_of(definition, field),
+        };
         let each = self.of_set(Some(innermost(&definition.ty)), selection_set, page_inside);
         let times = if is_list(&definition.ty) { self.length(parent, definition, field, page) } else { 1 };
-        each.saturating_mul(times).saturating_add(self.rows_scanned(parent, definition, field)).saturating_add(1)
+        each.saturating_mul(times).saturating_add(self.rows_scanned(parent, definition, field, page)).saturating_add(1)
+    }
+
+    /// How many points each curve of a history has at most, as sent.
+    fn max_points(&self, definition: &index::IndexedField, field: &Field) -> Option<i64> {
+        Some(match self.argument(definition, field, "maxPoints") {
+            Some(Value::Number(number)) => number.as_i64().unwrap_or(MAX_POINTS),
+            _ => MAX_POINTS,
+        })
     }
 
     /// The rows that are scanned to find the objects of a field, each counted again for what it is compared with. A
     /// list that returns every row it scans counts by its length only.
-    fn rows_scanned(&self, parent: &str, definition: &index::IndexedField, field: &Field) -> u64 {
+    fn rows_scanned(&self, parent: &str, definition: &index::IndexedField, field: &Field, page: u64) -> u64 {
         let ClusterSize { workers, vms_per_worker } = self.size;
         match (parent, field.name.node.as_str()) {
             ("Query", "workersConnection") => {
@@ -240,10 +253,11 @@ impl Estimate<'_> {
                 // A span that begins at a moment counts as long as it may be, whichever moment it is.
                 let since = self.argument(definition, field, "since").filter(|since| *since != Value::Null);
                 let since = since.map(|_| Timestamp::UNIX_EPOCH);
-                let max_points = Some(number("maxPoints").unwrap_or(MAX_POINTS));
-                let range_seconds = number("rangeSeconds");
-                steps_to_read_curves(&HistoryQuery { since, until: None, range_seconds, max_points })
+                let query = HistoryQuery { since, range_seconds: number("rangeSeconds"), ..HistoryQuery::default() };
+                steps_to_read_curves(&query, 0)
             }
+            // A curve, of the points of its rows.
+            ("History", _) => steps_of_points(page),
             // As a candidate, as a refusal, and to place VMs on it.
             ("Query", "placement") => workers.saturating_mul(3),
             ("Query", "capacity") | ("Mutation", "purgeWorkers") => workers,
@@ -495,15 +509,16 @@ mod tests {
             (
                 "{ workersConnection(first: 9) { nodes { history { usedCpuCores { values } } } } }",
                 json!({}),
-                2 + 9 * 38,
+                2 + 9 * (1 + 5 + 1 + 30 + 1 + 120),
             ),
-            ("{ clusterHistory(maxPoints: 1500) { stepSeconds } }", json!({}), 1 + 5 + 375 + 1),
-            ("{ clusterHistory(rangeSeconds: 86400) { stepSeconds } }", json!({}), 1 + 97 + 30 + 1),
+            ("{ clusterHistory(maxPoints: 1500) { stepSeconds } }", json!({}), 1 + 5 + 1),
+            ("{ clusterHistory(rangeSeconds: 86400) { stepSeconds } }", json!({}), 1 + 97 + 1),
             (
-                "{ clusterHistory(since: \"2025-11-02T00:00:00Z\", maxPoints: 4) { length } }",
+                "{ clusterHistory(maxPoints: 8) { vmCount { ...C } workers { values } } } fragment C on HistoryCurve { min max }",
                 json!({}),
-                1 + 105 + 1 + 1,
+                1 + 5 + 2 * (1 + 2) + 3 * (1 + 8),
             ),
+            ("{ clusterHistory(since: \"2025-11-02T00:00:00Z\", maxPoints: 4) { length } }", json!({}), 1 + 105 + 1),
             (
                 "query($n: Int!) { zones { history(maxPoints: $n) { length } } }",
                 json!({"n": -1}),
@@ -540,6 +555,24 @@ mod tests {
         ] {
             assert_eq!(cost(query, variables.clone()), expected, "{query} {variables}");
         }
+    }
+
+    /// What the pages of the dashboard ask for at most, so that nobody makes them too expensive.
+    #[test]
+    fn curves_on_pages_are_far_from_the_limit() {
+        let rows = "{ workersConnection(first: 500) { nodes { id history(rangeSeconds: 21600, maxPoints: 36) {
+            cpuCores { values } usedCpuCores { values } measuredCpuCores { values } } } } }";
+        let all = "query($n: Int!) { clusterHistory(rangeSeconds: 2592000, maxPoints: $n) { start
+            cpuCores { ...C } memoryMb { ...C } maxVms { ...C } usedCpuCores { ...C } usedMemoryMb { ...C } vmCount { ...C }
+            measuredCpuCores { ...C } measuredMemoryMb { ...C } measuredLoad1 { ...C } onlineWorkers { ...C }
+            } } fragment C on HistoryCurve { values min max }";
+        for (query, variables) in [(rows, json!({})), (all, json!({"n": 400})), (all, json!({"n": 1_500}))] {
+            let cost = cost(query, variables);
+            assert!(cost < 100_000, "{cost} {query}");
+        }
+        let of_many = all.replace("clusterHistory", "workersConnection(first: 500) { nodes { history");
+        let of_many = of_many.replace("} } fragment", "} } } } fragment");
+        assert!(cost(&of_many, json!({"n": 1_500})) > 10_000_000);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! History: how figures went, as curves.
 
 use async_graphql::dataloader::DataLoader;
-use async_graphql::{Context, Enum, Object, Result};
+use async_graphql::{Context, Enum, Object, Result, SelectionField};
 
 use super::scalars::DateTime;
 use super::value_types::{FromDomain, Int};
@@ -9,8 +9,9 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::graphql::execution::budget::Budget;
 use crate::graphql::execution::loader::HistoryLoader;
-use crate::history::{Curves, Figure, HistoryQuery, HistoryRange, Point, Subject, Tier};
-use crate::resolvers::history::{CurvesKey, steps_to_read_curves};
+use crate::history::{Curves, Figure, Figures, HistoryQuery, HistoryRange, Point, Subject, Tier};
+use crate::resolvers::history::{CurvesKey, steps_of_points, steps_to_read_curves};
+use crate::resolvers::{Reading, Resolvers};
 
 /// How figures went, as curves with the same points: point `i` of each is about the `stepSeconds` from `start` plus `i` times
 /// `stepSeconds` on. A curve without any sample is null.
@@ -62,9 +63,18 @@ pub fn history_query(
 impl History {
     /// The history of a subject, loaded together with those of others in a list.
     pub async fn about(ctx: &Context<'_>, subject: Subject, query: HistoryQuery) -> Result<Self> {
+        let now = match ctx.data_opt::<Reading>() {
+            Some(reading) => reading.view().now,
+            None => ctx.data::<Resolvers>()?.present().view().now,
+        };
+        // Here, where a refusal is of this field only: those that are loaded together fail together.
+        let range = query.check(now)?;
+        let selected =
+            |field: SelectionField<'_>| Figure::ALL.into_iter().find(|figure| is_named(*figure, field.name()));
+        let figures: Figures = ctx.field().selection_set().filter_map(selected).collect();
         // Paid for before they are loaded, as events are.
-        let is_paid = Budget::pay(ctx, usize::try_from(steps_to_read_curves(&query))?)?;
-        let key = CurvesKey { subject, query };
+        let is_paid = Budget::pay(ctx, usize::try_from(steps_to_read_curves(&query, figures.count()))?)?;
+        let key = CurvesKey { subject, range, figures };
         let curves = if is_paid { ctx.data::<DataLoader<HistoryLoader>>()?.load_one(key).await? } else { None };
         // The response is refused as a whole, if it is not paid for.
         curves.map(Self).ok_or_else(|| Error::ShuttingDown.into())
@@ -185,21 +195,35 @@ impl History {
 #[Object]
 impl HistoryCurve {
     /// The mean of the samples of each point; null where there is none, which is not 0.
-    async fn values(&self) -> Vec<Option<f64>> {
-        self.points.iter().map(|point| point.mean(self.figure)).collect()
+    async fn values(&self, ctx: &Context<'_>) -> Result<Vec<Option<f64>>> {
+        self.list(ctx, Point::mean)
     }
 
     /// The smallest sample of each point; null as a whole if the step is a minute, since each point is one sample then.
-    async fn min(&self) -> Option<Vec<Option<f64>>> {
-        let values = || self.points.iter().map(|point| point.smallest(self.figure)).collect();
-        (!self.is_of_samples).then(values)
+    async fn min(&self, ctx: &Context<'_>) -> Result<Option<Vec<Option<f64>>>> {
+        (!self.is_of_samples).then(|| self.list(ctx, Point::smallest)).transpose()
     }
 
     /// The largest sample of each point: a spike of a minute is here however long a point is. Null as a whole as `min` is.
-    async fn max(&self) -> Option<Vec<Option<f64>>> {
-        let values = || self.points.iter().map(|point| point.largest(self.figure)).collect();
-        (!self.is_of_samples).then(values)
+    async fn max(&self, ctx: &Context<'_>) -> Result<Option<Vec<Option<f64>>>> {
+        (!self.is_of_samples).then(|| self.list(ctx, Point::largest)).transpose()
     }
+}
+
+impl HistoryCurve {
+    /// A value of each point; an empty list if the budget does not suffice, which replaces the response.
+    fn list(&self, ctx: &Context<'_>, value: fn(Point, Figure) -> Option<f64>) -> Result<Vec<Option<f64>>> {
+        let steps = steps_of_points(self.points.len().try_into()?);
+        let is_paid = Budget::pay(ctx, usize::try_from(steps)?)?;
+        let points = if is_paid { &*self.points } else { &[] };
+        Ok(points.iter().map(|point| value(*point, self.figure)).collect())
+    }
+}
+
+/// Whether a field is the curve of a figure: it has the name that REST has, in GraphQL's spelling.
+fn is_named(figure: Figure, field: &str) -> bool {
+    let letters = figure.name().bytes().filter(|letter| *letter != b'_');
+    letters.eq(field.bytes().map(|letter| letter.to_ascii_lowercase()))
 }
 
 fn moment(seconds: i64) -> Result<DateTime> {

@@ -472,15 +472,15 @@ pub struct RecordHeartbeatInput {
     vms_delta: Option<VmDeltaInput>,
 }
 
-/// What a host measured of its load, each figure only if it is known.
+/// What a host measured of its load, each figure only if it is known. One that is negative or too large counts as left out.
 #[derive(InputObject)]
 pub struct MeasuredLoadInput {
-    /// For how many seconds CPU cores were busy, all of them together, since the host was started: a counter. How many were
-    /// busy in a minute is computed of two of its values; one that is lower than the one before begins anew.
+    /// For how many seconds CPU cores were busy, all of them together, since the host was started: a counter, up to 2^53.
+    /// How many were busy in a minute is computed of two of its values; one that is lower than the one before begins anew.
     cpu_busy_seconds: Option<f64>,
     /// Memory in use, in MiB.
     memory_used_mb: Option<i32>,
-    /// Load average of one minute.
+    /// Load average of one minute, up to 1,000,000,000.
     load1: Option<f64>,
 }
 

@@ -9,14 +9,14 @@ use utoipa::openapi::{RefOr, Schema};
 
 use super::parameters::ID;
 use super::schema::{
-    any_text, described, exact, flag, formatted, list, list_up_to, map, matching, named, object, object_or_null,
-    or_null, sized, text, up_to, whole, with_keyword, with_optional,
+    any_text, any_whole, described, exact, flag, formatted, list, list_up_to, map, matching, named, number, object,
+    object_or_null, or_null, sized, text, whole, with_keyword, with_optional,
 };
 use super::shapes::GO_DURATION;
 use crate::cluster::MAX_CHARS;
 use crate::resolvers::checks::{
     DEFAULT_MAX_VMS, LONGEST_DEADLINE, MAX_CPU_CORES, MAX_FIGURE, MAX_LABEL_KEY, MAX_LABEL_VALUE, MAX_LABELS,
-    MAX_LAST_INCARNATION, MAX_MEASURE, MAX_NOTE, MAX_POLICY_ERROR, MAX_REASON, MAX_TEXT, MAX_VMS, MAX_WANTED,
+    MAX_LAST_INCARNATION, MAX_NOTE, MAX_POLICY_ERROR, MAX_REASON, MAX_TEXT, MAX_VMS, MAX_WANTED,
 };
 use crate::resolvers::join::JoinInput;
 use crate::resolvers::page::MAX_SIZE;
@@ -90,10 +90,10 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
         policy_error: optional text(0..=MAX_POLICY_ERROR), "That the agent's policy hook failed, and how; `null` says that it works. Left out, it is as before. It holds until the policy changes.";
         measured: optional named("MeasuredLoad"), "What the host measured of its load, for curves: nothing else is made of it.";
     });
-    let measured = body!("MeasuredLoad" = MeasuredInput, "What a host measured of its load, each figure only if it is known." {
-        cpu_busy_seconds: optional up_to(MAX_MEASURE), "For how many seconds CPU cores were busy, all of them together, since the host was started: a counter. How many were busy in a minute is computed of two of its values; one that is lower than the one before begins anew.";
-        memory_used_mb: optional figure(), "Memory in use, in MiB.";
-        load1: optional up_to(MAX_MEASURE), "Load average of one minute.";
+    let measured = body!("MeasuredLoad" = MeasuredInput, "What a host measured of its load, each figure only if it is known. One that is negative or too large counts as left out." {
+        cpu_busy_seconds: optional number(), "For how many seconds CPU cores were busy, all of them together, since the host was started: a counter, up to 2^53. How many were busy in a minute is computed of two of its values; one that is lower than the one before begins anew.";
+        memory_used_mb: optional any_whole(), "Memory in use, in MiB, up to 2,147,483,647.";
+        load1: optional number(), "Load average of one minute, up to 1,000,000,000.";
     });
     let heartbeat = (name, with_one_inventory(heartbeat));
     let workers_heartbeat = ("WorkersHeartbeat", workers_heartbeat(&heartbeat.1));

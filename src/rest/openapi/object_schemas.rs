@@ -492,7 +492,7 @@ fn curves() -> Object {
                 "Workers whose measured load is in the measured curves; `null` for the history of a worker. With several servers, those that the one of them heard that heard most."
             }
         };
-        let name = history::name(figure);
+        let name = figure.name();
         history.required.push(name.to_owned());
         history.properties.insert(name.to_owned(), described(or_null(named("HistoryCurve")), description));
     }

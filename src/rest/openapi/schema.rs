@@ -84,10 +84,10 @@ pub(super) fn measure() -> Object {
     number
 }
 
-/// A number from 0 to this.
-pub(super) fn up_to(most: f64) -> Object {
-    let mut number = measure();
-    number.maximum = Some(utoipa::Number::Float(most));
+/// Any whole number.
+pub(super) fn any_whole() -> Object {
+    let mut number = Object::with_type(Type::Integer);
+    number.format = Some(SchemaFormat::KnownFormat(KnownFormat::Int64));
     number
 }
 
