@@ -34,8 +34,12 @@ use super::span::{AttributeValue, SpanKind};
 /// Longest time for a connection to the collector.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Longest wait for the collector's answer, unless `OTEL_EXPORTER_OTLP_TIMEOUT` is shorter.
+/// Longest wait for the collector's answer, unless one of [`TIMEOUTS`] says otherwise.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the collector may take to answer, in milliseconds; the first that is set counts. By itself the SDK takes them for
+/// the time in which it sends again what has failed, and leaves each call to the client.
+const TIMEOUTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
 
 /// A longer answer of the collector is not read to its end: it has nothing to say but how many spans it refused.
 const LARGEST_ANSWER: usize = 64 * 1024;
@@ -84,8 +88,7 @@ pub fn start_exporter(service: &'static str, is_daemon: bool) -> Option<Exporter
 }
 
 fn exporter(service: &'static str) -> Result<SdkTracerProvider, Box<dyn Error + Send + Sync>> {
-    let chosen = PROTOCOLS.iter().find_map(|name| Some((name, env::var(name).ok().filter(|value| !value.is_empty())?)));
-    if let Some((name, value)) = chosen.filter(|(_, value)| value != PROTOCOL) {
+    if let Some((name, value)) = first_set(PROTOCOLS).filter(|(_, value)| value != PROTOCOL) {
         return Err(format!("{name} is {value}, and only {PROTOCOL} is known").into());
     }
     let exporter = SpanExporter::builder().with_http().with_http_client(Http::new()?).build()?;
@@ -98,6 +101,18 @@ fn exporter(service: &'static str) -> Result<SdkTracerProvider, Box<dyn Error + 
     }
     let resource = resource.with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION"))).build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+/// The first of these variables that has a value, with that.
+fn first_set(names: [&'static str; 2]) -> Option<(&'static str, String)> {
+    names.into_iter().find_map(|name| Some((name, env::var(name).ok().filter(|value| !value.is_empty())?)))
+}
+
+/// How long a call may take. What is no number of milliseconds does not count, as for the SDK; neither does 0, with which no
+/// call could succeed.
+fn export_timeout() -> Duration {
+    let milliseconds = first_set(TIMEOUTS).and_then(|(_, value)| value.parse().ok()).filter(|number| *number > 0);
+    milliseconds.map_or(EXPORT_TIMEOUT, Duration::from_millis)
 }
 
 impl Exporter {
@@ -180,7 +195,7 @@ impl Http {
         let mut client = reqwest::Client::builder()
             .user_agent(concat!("aetherium/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(EXPORT_TIMEOUT)
+            .timeout(export_timeout())
             .redirect(reqwest::redirect::Policy::none());
         if let Some(path) = env::var_os(CERTIFICATE).filter(|path| !path.is_empty()) {
             let pem = std::fs::read(&path);
