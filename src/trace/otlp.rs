@@ -2,7 +2,7 @@
 //! and from a thread of its own.
 //!
 //! Whoever ends a span never waits: the queue of the SDK is bounded, and what finds it full is dropped. A collector that
-//! cannot be reached is told of once, and once more when it is back.
+//! cannot be reached is logged once, and once more when it is back.
 
 use std::env;
 use std::error::Error;
@@ -66,8 +66,8 @@ pub fn is_exporting() -> bool {
 }
 
 /// Begins to export spans of a service with this name, if the environment asks for it. It is called inside of a runtime,
-/// once. What cannot be done is told and goes without an exporter: a server does not stand still for its traces.
-/// Only a program that runs until it is stopped tells of an exporter that could be started.
+/// once. What cannot be done is logged and goes without an exporter: a server does not stand still for its traces.
+/// Only a program that runs until it is stopped logs that an exporter could be started.
 pub fn start_exporter(service: &'static str, is_daemon: bool) -> Option<Exporter> {
     let variable = exporter_is_wanted()?;
     match exporter(service) {
@@ -120,7 +120,7 @@ impl Exporter {
     pub async fn shut_down(self, time: Duration) {
         // It waits for the thread of the exporter, which waits for the runtime.
         let flushed = spawn_blocking(move || self.0.shutdown_with_timeout(time));
-        // What was not sent in time is lost; that the collector cannot be reached has been told.
+        // What was not sent in time is lost; that the collector cannot be reached has been logged.
         let _ = tokio::time::timeout(time, flushed).await;
     }
 }
@@ -180,7 +180,7 @@ fn of_parent(parent: &TraceContext) -> SpanContext {
 struct Http {
     client: reqwest::Client,
     runtime: Handle,
-    /// Whether the last call failed, which has been told.
+    /// Whether the last call failed, which has been logged.
     is_failing: AtomicBool,
 }
 
@@ -221,8 +221,8 @@ impl Http {
         Ok(response.body(body.freeze())?)
     }
 
-    /// Tells of the first failure, and of the first success after it.
-    fn tell(&self, collector: &str, outcome: &Result<Response<Bytes>, HttpError>) {
+    /// Logs the first failure, and the first success after it.
+    fn report(&self, collector: &str, outcome: &Result<Response<Bytes>, HttpError>) {
         let problem = match outcome {
             Ok(answer) if answer.status().is_success() => None,
             Ok(answer) => Some(format!("it answered {}", answer.status())),
@@ -233,7 +233,7 @@ impl Http {
             Some(problem) if !was_failing => warn!(
                 error = problem,
                 "Spans cannot be exported to {collector} ({problem}); those that do not fit in the queue are dropped, and \
-                 this is told once"
+                 this is logged once"
             ),
             None if was_failing => info!("Spans are exported to {collector} again"),
             Some(_) | None => {}
@@ -261,7 +261,7 @@ impl HttpClient for Http {
                 Ok(outcome) => outcome,
                 Err(_) => return Err("the program ends".into()),
             };
-            self.tell(authority.as_deref().unwrap_or("the collector"), &outcome);
+            self.report(authority.as_deref().unwrap_or("the collector"), &outcome);
             outcome
         })
     }
