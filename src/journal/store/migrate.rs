@@ -81,7 +81,7 @@ impl Database {
         Migrator::down(&attempt, Some(steps)).await.map_err(failed)?;
         let after = read_shape(&attempt).await.map_err(failed)?;
         attempt.rollback().await.map_err(failed)?;
-        let lost = losses(&**transaction, &before, &after).await.map_err(failed)?;
+        let lost = losses(&transaction, &before, &after).await.map_err(failed)?;
         Ok((transaction, lost))
     }
 
