@@ -80,7 +80,7 @@ impl HistoryReader {
 
 /// Makes up the figures of all workers, zones and the cluster so many seconds ago.
 fn add_sample(view: &Arc<View>, ago: i64, mut add: impl FnMut(Subject, Figure, i64)) {
-    let mut cluster = Sums::default();
+    let mut cluster = sample::no_workers();
     let mut zones = HashMap::<Arc<str>, Sums>::new();
     for (number, worker) in view.workers().enumerate() {
         let is_online = number != 1 || !(SILENCE_AGO.1..SILENCE_AGO.0).contains(&ago);

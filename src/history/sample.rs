@@ -13,15 +13,20 @@ use crate::cluster::{ClusterStats, View, WorkerView};
 /// For how many workers the windows are locked at a time: queries of the latest points wait that long.
 const WORKERS_PER_STEP: usize = 500;
 
-/// The sums of a zone or of the cluster, by figure.
-pub(super) type Sums = [i64; Figure::COUNT];
+/// The sums of a zone or of the cluster, by figure; none of a figure that is known of no worker.
+pub(super) type Sums = [Option<i64>; Figure::COUNT];
+
+/// The sums over no workers: measured load of nobody is not 0 but not known.
+pub(super) fn no_workers() -> Sums {
+    Figure::ALL.map(|figure| (!Figure::MEASURED.contains(&figure)).then_some(0))
+}
 
 /// Takes the sample of a minute. It takes some microseconds for each worker, and belongs on a thread where nobody waits.
 ///
 /// The sums are those of `zones` and `clusterStats`: allocations of workers that are offline are in them. Such a worker
 /// itself has no sample, since nothing is known of it then.
 pub fn take(view: &Arc<View>, loads: &MeasuredLoads, now: Duration, minute: i64, windows: &Windows) {
-    let mut cluster = Sums::default();
+    let mut cluster = no_workers();
     let mut zones = HashMap::<Arc<str>, Sums>::new();
     let mut samples = Vec::with_capacity(WORKERS_PER_STEP);
     for worker in view.workers() {
@@ -38,7 +43,7 @@ pub fn take(view: &Arc<View>, loads: &MeasuredLoads, now: Duration, minute: i64,
         }
     }
     // Each VM counts once, whichever workers report it.
-    cluster[Figure::VmCount.index()] = i64::try_from(ClusterStats::of(view).total_vms).unwrap_or(i64::MAX);
+    cluster[Figure::VmCount.index()] = i64::try_from(ClusterStats::of(view).total_vms).ok();
     samples.push((Subject::Cluster, known(&cluster)));
     samples.extend(zones.into_iter().map(|(zone, sums)| (Subject::Zone(zone), known(&sums))));
     windows.record(minute, samples);
@@ -63,7 +68,7 @@ pub(super) fn add_to_sums(
     add(cluster, all());
     let zone = &worker.identity().zone;
     if !zone.is_empty() {
-        add(zones.entry(zone.clone()).or_default(), all());
+        add(zones.entry(zone.clone()).or_insert_with(no_workers), all());
     }
 }
 
@@ -85,13 +90,11 @@ pub(super) fn figures_of(worker: &WorkerView) -> Vec<(Figure, i64)> {
 fn add<'a>(sums: &mut Sums, figures: impl Iterator<Item = &'a (Figure, i64)>) {
     for (figure, value) in figures {
         let sum = &mut sums[figure.index()];
-        *sum = sum.saturating_add(*value);
+        *sum = Some(sum.unwrap_or_default().saturating_add(*value));
     }
 }
 
-/// The sums with their figures. Without a worker whose load is known, the load of all is not 0 but not known.
+/// The sums that are known, with their figures.
 pub(super) fn known(sums: &Sums) -> Vec<(Figure, i64)> {
-    let is_measured = sums[Figure::MeasuredWorkers.index()] > 0;
-    let is_known = |figure: &Figure| is_measured || !Figure::MEASURED.contains(figure);
-    Figure::ALL.into_iter().filter(is_known).map(|figure| (figure, sums[figure.index()])).collect()
+    Figure::ALL.into_iter().filter_map(|figure| Some((figure, sums[figure.index()]?))).collect()
 }

@@ -14,9 +14,12 @@ use super::tier::{Tier, WINDOW};
 /// How many windows are kept that could not be written, as long as the database is away: an hour.
 const MAX_UNWRITTEN: usize = 4;
 
-/// The samples that are not written yet.
+/// The points of one window, encoded.
+type Window = HashMap<Subject, Box<[u8]>>;
+
+/// The samples that are not written yet, by the start of their window.
 #[derive(Debug, Default)]
-pub struct Windows(Mutex<BTreeMap<i64, HashMap<Subject, Box<[u8]>>>>);
+pub struct Windows(Mutex<BTreeMap<i64, Window>>);
 
 impl Windows {
     /// Adds samples of one minute. A minute that has a sample of a figure keeps it: a clock that was set back doubles
@@ -58,9 +61,7 @@ impl Windows {
     /// The points of a subject in all windows.
     pub fn all_points(&self, subject: &Subject) -> Vec<(i64, Points)> {
         let windows = self.lock();
-        let points = |(start, window): (&i64, &HashMap<Subject, Box<[u8]>>)| {
-            Some((*start, decode(*start, window.get(subject)?)?))
-        };
+        let points = |(start, window): (&i64, &Window)| Some((*start, decode(*start, window.get(subject)?)?));
         windows.iter().filter_map(points).collect()
     }
 
@@ -76,7 +77,7 @@ impl Windows {
         (0..surplus).filter_map(|_| windows.pop_first()).count()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<i64, HashMap<Subject, Box<[u8]>>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<i64, Window>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

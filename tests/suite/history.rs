@@ -172,11 +172,6 @@ on_both_databases! {
                 "since must be before `until`, and in the past",
             ),
             ("since=2031-01-01T00:00:00Z", r#"since: "2031-01-01T00:00:00Z""#, "since must be before `until`, and in the past"),
-            (
-                "since=2025-11-02T09:00:00Z&range_seconds=60",
-                r#"since: "2025-11-02T09:00:00Z", rangeSeconds: 60"#,
-                "range_seconds cannot be combined with `since`: either says where the curves begin",
-            ),
         ] {
             for subject in ["workers/w1", "zones/a", "cluster"] {
                 let refused = cluster.rest().get(&format!("/api/v1/{subject}/history?{query}")).await;

@@ -151,6 +151,8 @@ on_both_databases! {
             ("/workers/w1/history?max_points=0", "/workers/{id}/history"),
             ("/workers/w9/history", "/workers/{id}/history"),
             ("/zones/none/history", "/zones/{zone}/history"),
+            ("/zones/a/history?max_points=3", "/zones/{zone}/history"),
+            ("/zones/a/history?max_points=1", "/zones/{zone}/history"),
             ("/cluster/history?range_seconds=900000", "/cluster/history"),
             ("/cluster/history?since=odd", "/cluster/history"),
             ("/drains", "/drains"),

@@ -142,6 +142,7 @@ impl Field {
             (_, "ZoneCount", _) => pairs("zone", "count"),
             (_, "VmSetAside", _) => pairs("id", "reason"),
             ("ENUM", _, Value::String(word)) => word.to_uppercase().into(),
+            ("OBJECT", _, Value::Null) => Value::Null,
             ("OBJECT", of, _) => {
                 let of = inside.iter().find(|other| other.name == of).unwrap();
                 match rest {

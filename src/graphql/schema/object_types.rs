@@ -298,7 +298,7 @@ worker_fields!(object {
         until: Option<scalars::DateTime>,
         #[graphql(
             desc = "How many seconds before `until` it begins, from 60 to 34300800, which is 397 days; an hour if neither \
-                    this nor `since` is given. Not together with `since`."
+                    this nor `since` is given. Means something without `since` only."
         )]
         range_seconds: Option<i32>,
         #[graphql(desc = "How many points each curve has at most, from 2 to 1500.", default = 120)] max_points: i32,
@@ -396,7 +396,7 @@ zone_fields!(object {
         until: Option<scalars::DateTime>,
         #[graphql(
             desc = "How many seconds before `until` it begins, from 60 to 34300800, which is 397 days; an hour if neither \
-                    this nor `since` is given. Not together with `since`."
+                    this nor `since` is given. Means something without `since` only."
         )]
         range_seconds: Option<i32>,
         #[graphql(desc = "How many points each curve has at most, from 2 to 1500.", default = 120)] max_points: i32,

@@ -252,7 +252,7 @@ pub(super) fn history() -> [Parameter; 4] {
         query(
             "range_seconds",
             whole(MIN_RANGE..=MAX_RANGE),
-            "How many seconds before `until` it begins; an hour if neither this nor `since` is given. Not together with `since`.",
+            "How many seconds before `until` it begins; an hour if neither this nor `since` is given. Means something without `since` only.",
             3_600,
         ),
         query(

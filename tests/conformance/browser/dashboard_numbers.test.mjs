@@ -338,7 +338,7 @@ const SHOWN = {
 
   capacity: async (visit, { workers, zones, holding: _ }) => {
     const least = (groups) => Math.min(...groups.map((lost) => placedOneByOne(workers.filter((worker) => !lost(worker)), USUAL)));
-    const rows = await cellsOf(visit, 'by zone');
+    const rows = await cellsOf(visit, 'Table by zone');
     return [
       ...lacks(await textOf(visit), [
         new RegExp(`fit now\\s*${written(placedOneByOne(workers, USUAL))}\\b`),
