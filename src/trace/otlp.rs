@@ -27,9 +27,9 @@ use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
+use super::attribute::{AttributeValue, SpanKind};
 use super::context::TraceContext;
 use super::settings::exporter_is_wanted;
-use super::span::{AttributeValue, SpanKind};
 
 /// Longest time for a connection to the collector.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
