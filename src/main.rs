@@ -53,21 +53,21 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     // The only provider there is, installed before anybody asks for one; a second call would say that it is there.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = runtime().enable_all().build().context("cannot start threads")?;
-    let told_to_stop = Arc::new(OnceLock::new());
+    let shutdown_began = Arc::new(OnceLock::new());
     let outcome = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         if cli.ends_in_order() {
             let signals = [SignalKind::terminate(), SignalKind::interrupt()];
             for kind in signals {
                 let signal = signal(kind).context("cannot listen for signals")?;
-                tokio::spawn(on_signal(signal, kind, shutdown.clone(), told_to_stop.clone()));
+                tokio::spawn(on_signal(signal, kind, shutdown.clone(), shutdown_began.clone()));
             }
         }
         let exporter = cli.service_name().and_then(|name| trace::start_exporter(name, cli.ends_in_order()));
         let outcome = cli.run(shutdown).await;
         if let Some(exporter) = exporter {
-            let since_told = told_to_stop.get().map_or(Duration::ZERO, Instant::elapsed);
-            exporter.shut_down(export_spans_time(since_told)).await;
+            let since_shutdown = shutdown_began.get().map_or(Duration::ZERO, Instant::elapsed);
+            exporter.shut_down(export_spans_time(since_shutdown)).await;
         }
         outcome
     });
@@ -89,13 +89,13 @@ async fn on_signal(
     mut signal: Signal,
     kind: SignalKind,
     shutdown: CancellationToken,
-    told_to_stop: Arc<OnceLock<Instant>>,
+    shutdown_began: Arc<OnceLock<Instant>>,
 ) {
     while signal.recv().await.is_some() {
         if shutdown.is_cancelled() {
             std::process::exit(ENDED_BY_SIGNAL + kind.as_raw_value());
         }
-        let _ = told_to_stop.set(Instant::now());
+        let _ = shutdown_began.set(Instant::now());
         info!("Asked to stop (signal {})", kind.as_raw_value());
         shutdown.cancel();
     }

@@ -89,10 +89,10 @@ pub const RUNTIME_SHUTDOWN_TIME: Duration = Duration::from_millis(200);
 /// How long spans that were not sent may then take to be exported. Of a shutdown that was slow it is less.
 const EXPORT_SPANS_TIME: Duration = Duration::from_secs(2);
 
-/// The time for spans that were not sent, so long after the process was told to stop: what is left until it would be
+/// The time for spans that were not sent, so long after the shutdown began: what is left until the process would be
 /// killed, at most [`EXPORT_SPANS_TIME`].
-pub fn export_spans_time(since_told: Duration) -> Duration {
-    (KILL_AFTER - RUNTIME_SHUTDOWN_TIME).saturating_sub(since_told).min(EXPORT_SPANS_TIME)
+pub fn export_spans_time(since_shutdown: Duration) -> Duration {
+    (KILL_AFTER - RUNTIME_SHUTDOWN_TIME).saturating_sub(since_shutdown).min(EXPORT_SPANS_TIME)
 }
 
 /// After how long service managers and container runtimes kill a process that they have told to stop.

@@ -63,17 +63,19 @@ async fn down(database: &Database, yes: bool) -> anyhow::Result<()> {
     let before = database.migrations().await?;
     let last = before.iter().rfind(|(_, status)| *status != MigrationStatus::Pending);
     let Some((last, _)) = last else { return Ok(print("nothing to do")?) };
-    let losses = database.preview_migrating_back(1).await?;
-    for loss in &losses {
-        print(format_args!("{} {loss}", if yes { "lost" } else { "would lose" }))?;
-    }
     if !yes {
+        let losses = database.preview_migrating_back(1).await?;
+        for loss in &losses {
+            print(format_args!("would lose {loss}"))?;
+        }
         if losses.is_empty() {
             print("would lose no table and no column")?;
         }
         bail!("Nothing was changed: {last} is taken back with --yes, once every server is stopped.");
     }
-    database.migrate_back(1).await?;
+    for loss in database.migrate_back(1).await? {
+        print(format_args!("lost {loss}"))?;
+    }
     print_changes(&before, &database.migrations().await?)
 }
 

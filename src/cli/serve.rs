@@ -259,7 +259,7 @@ pub async fn run(options: ServeOptions, shutdown: CancellationToken) -> anyhow::
         }
         None => server,
     };
-    tokio::spawn(service_manager::tell(shutdown.clone()));
+    tokio::spawn(service_manager::notify_service_manager(shutdown.clone()));
     server.serve(listener, shutdown).await?;
     info!("Stopped");
     Ok(())

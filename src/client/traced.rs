@@ -25,7 +25,7 @@ pub(crate) async fn send_traced(request: RequestBuilder, template: &'static str)
     span.set("server.port", || request.url().port_or_known_default().unwrap_or_default());
     // Without the query, in which there may be what does not belong into a trace.
     span.set("url.path", || request.url().path());
-    give_on(span.context().as_ref().or(parent), request.headers_mut());
+    inject(span.context().as_ref().or(parent), request.headers_mut());
     let outcome = http.execute(request).await;
     match &outcome {
         Ok(response) => {
@@ -40,8 +40,8 @@ pub(crate) async fn send_traced(request: RequestBuilder, template: &'static str)
     outcome
 }
 
-/// Writes a context into the headers of a request.
-fn give_on(context: Option<&TraceContext>, headers: &mut HeaderMap) {
+/// Writes a context into the headers of a request, as propagators of OpenTelemetry do.
+fn inject(context: Option<&TraceContext>, headers: &mut HeaderMap) {
     let Some(context) = context else { return };
     // Both are made of characters that a header may have.
     if let Ok(value) = HeaderValue::try_from(context.traceparent()) {

@@ -8,6 +8,7 @@
 //! This room knows no protocol: `http` begins the spans of requests, `journal` those of commits, `client` and
 //! `discovery` those of calls.
 
+mod attribute;
 mod context;
 #[cfg(feature = "otlp")]
 mod otlp;
@@ -20,9 +21,14 @@ mod span;
 use std::env;
 use std::sync::OnceLock;
 
+pub use self::attribute::{AttributeValue, SpanKind};
 pub use self::context::{MAX_TRACESTATE_MEMBERS, TRACEPARENT, TRACESTATE, TraceContext};
-pub use self::otlp::{Exporter, is_exporting, start_exporter};
-pub use self::span::{AttributeValue, Span, SpanKind};
+#[cfg(feature = "otlp")]
+pub use self::otlp::Exporter;
+#[cfg(not(feature = "otlp"))]
+pub use self::otlp::NoExporter;
+pub use self::otlp::{is_exporting, start_exporter};
+pub use self::span::Span;
 
 /// The trace that the calls of this process belong to.
 static PARENT_OF_CALLS: OnceLock<TraceContext> = OnceLock::new();

@@ -2,7 +2,7 @@
 //! and from a thread of its own.
 //!
 //! Whoever ends a span never waits: the queue of the SDK is bounded, and what finds it full is dropped. A collector that
-//! cannot be reached is told of once, and once more when it is back.
+//! cannot be reached is logged once, and once more when it is back.
 
 use std::env;
 use std::error::Error;
@@ -27,15 +27,19 @@ use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
+use super::attribute::{AttributeValue, SpanKind};
 use super::context::TraceContext;
 use super::settings::exporter_is_wanted;
-use super::span::{AttributeValue, SpanKind};
 
 /// Longest time for a connection to the collector.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Longest wait for the collector's answer, unless `OTEL_EXPORTER_OTLP_TIMEOUT` is shorter.
+/// Longest wait for the collector's answer, unless one of [`TIMEOUTS`] says otherwise.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the collector may take to answer, in milliseconds; the first that is set counts. By itself the SDK takes them for
+/// the time in which it sends again what has failed, and leaves each call to the client.
+const TIMEOUTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"];
 
 /// A longer answer of the collector is not read to its end: it has nothing to say but how many spans it refused.
 const LARGEST_ANSWER: usize = 64 * 1024;
@@ -62,8 +66,8 @@ pub fn is_exporting() -> bool {
 }
 
 /// Begins to export spans of a service with this name, if the environment asks for it. It is called inside of a runtime,
-/// once. What cannot be done is told and goes without an exporter: a server does not stand still for its traces.
-/// Only a program that runs until it is stopped tells of an exporter that could be started.
+/// once. What cannot be done is logged and goes without an exporter: a server does not stand still for its traces.
+/// Only a program that runs until it is stopped logs that an exporter could be started.
 pub fn start_exporter(service: &'static str, is_daemon: bool) -> Option<Exporter> {
     let variable = exporter_is_wanted()?;
     match exporter(service) {
@@ -84,8 +88,7 @@ pub fn start_exporter(service: &'static str, is_daemon: bool) -> Option<Exporter
 }
 
 fn exporter(service: &'static str) -> Result<SdkTracerProvider, Box<dyn Error + Send + Sync>> {
-    let chosen = PROTOCOLS.iter().find_map(|name| Some((name, env::var(name).ok().filter(|value| !value.is_empty())?)));
-    if let Some((name, value)) = chosen.filter(|(_, value)| value != PROTOCOL) {
+    if let Some((name, value)) = first_set(PROTOCOLS).filter(|(_, value)| value != PROTOCOL) {
         return Err(format!("{name} is {value}, and only {PROTOCOL} is known").into());
     }
     let exporter = SpanExporter::builder().with_http().with_http_client(Http::new()?).build()?;
@@ -100,12 +103,24 @@ fn exporter(service: &'static str) -> Result<SdkTracerProvider, Box<dyn Error + 
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
 
+/// The first of these variables that has a value, with that.
+fn first_set(names: [&'static str; 2]) -> Option<(&'static str, String)> {
+    names.into_iter().find_map(|name| Some((name, env::var(name).ok().filter(|value| !value.is_empty())?)))
+}
+
+/// How long a call may take. What is no number of milliseconds does not count, as for the SDK; neither does 0, with which no
+/// call could succeed.
+fn export_timeout() -> Duration {
+    let milliseconds = first_set(TIMEOUTS).and_then(|(_, value)| value.parse().ok()).filter(|number| *number > 0);
+    milliseconds.map_or(EXPORT_TIMEOUT, Duration::from_millis)
+}
+
 impl Exporter {
     /// Sends what has not been sent, within this time.
     pub async fn shut_down(self, time: Duration) {
         // It waits for the thread of the exporter, which waits for the runtime.
         let flushed = spawn_blocking(move || self.0.shutdown_with_timeout(time));
-        // What was not sent in time is lost; that the collector cannot be reached has been told.
+        // What was not sent in time is lost; that the collector cannot be reached has been logged.
         let _ = tokio::time::timeout(time, flushed).await;
     }
 }
@@ -165,7 +180,7 @@ fn of_parent(parent: &TraceContext) -> SpanContext {
 struct Http {
     client: reqwest::Client,
     runtime: Handle,
-    /// Whether the last call failed, which has been told.
+    /// Whether the last call failed, which has been logged.
     is_failing: AtomicBool,
 }
 
@@ -180,7 +195,7 @@ impl Http {
         let mut client = reqwest::Client::builder()
             .user_agent(concat!("aetherium/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(EXPORT_TIMEOUT)
+            .timeout(export_timeout())
             .redirect(reqwest::redirect::Policy::none());
         if let Some(path) = env::var_os(CERTIFICATE).filter(|path| !path.is_empty()) {
             let pem = std::fs::read(&path);
@@ -206,8 +221,8 @@ impl Http {
         Ok(response.body(body.freeze())?)
     }
 
-    /// Tells of the first failure, and of the first success after it.
-    fn tell(&self, collector: &str, outcome: &Result<Response<Bytes>, HttpError>) {
+    /// Logs the first failure, and the first success after it.
+    fn report(&self, collector: &str, outcome: &Result<Response<Bytes>, HttpError>) {
         let problem = match outcome {
             Ok(answer) if answer.status().is_success() => None,
             Ok(answer) => Some(format!("it answered {}", answer.status())),
@@ -218,7 +233,7 @@ impl Http {
             Some(problem) if !was_failing => warn!(
                 error = problem,
                 "Spans cannot be exported to {collector} ({problem}); those that do not fit in the queue are dropped, and \
-                 this is told once"
+                 this is logged once"
             ),
             None if was_failing => info!("Spans are exported to {collector} again"),
             Some(_) | None => {}
@@ -246,7 +261,7 @@ impl HttpClient for Http {
                 Ok(outcome) => outcome,
                 Err(_) => return Err("the program ends".into()),
             };
-            self.tell(authority.as_deref().unwrap_or("the collector"), &outcome);
+            self.report(authority.as_deref().unwrap_or("the collector"), &outcome);
             outcome
         })
     }

@@ -3,7 +3,8 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
 import https from 'node:https';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -68,8 +69,8 @@ class Balancer {
   }
 
   /** Sends a request on a connection of its own or a kept one, as clients do; resolves with the head and the body. */
-  async ask(method, address, body) {
-    const response = await this.open(method, address, {}, body);
+  async ask(method, address, body, headers = {}) {
+    const response = await this.open(method, address, headers, body);
     let text = '';
     for await (const more of response.setEncoding('utf8')) text += more;
     return { status: response.statusCode, headers: response.headers, text };
@@ -219,6 +220,20 @@ describe('HAProxy', () => {
 
   test('has no metrics, which are of one server each', async () => {
     for (const address of ['/metrics', '/metrics/workers']) assert.equal((await balancer.ask('GET', address)).status, 404);
+  });
+
+  test('hands on nothing that clients say of themselves', async (test) => {
+    const echo = http.createServer((request, response) => response.end(JSON.stringify(request.headers)));
+    await new Promise((resolve) => echo.listen(0, '127.0.0.1', resolve));
+    test.after(() => (echo.close(), echo.closeAllConnections()));
+    const ours = path.join(folder, 'echo');
+    mkdirSync(ours);
+    const before = await Balancer.start(ours, Array(SERVERS).fill({ address: `127.0.0.1:${echo.address().port}` }));
+    test.after(() => before.stop());
+    const claims = { forwarded: 'for=192.0.2.9;host=evil.example', 'x-forwarded-for': '192.0.2.9', 'x-forwarded-host': 'evil.example', 'x-forwarded-proto': 'http' };
+    const { text } = await before.ask('GET', '/', undefined, claims);
+    const forwarded = Object.entries(JSON.parse(text)).filter(([name]) => name.includes('forwarded'));
+    assert.deepEqual(Object.fromEntries(forwarded), { 'x-forwarded-for': '127.0.0.1', 'x-forwarded-proto': 'https' });
   });
 
   test('passes each event on as it comes, and answers long polls', async (test) => {

@@ -2,7 +2,7 @@
 // an image's settings as process 1, an archive, checksums, and SBOMs that are CycloneDX and name no licence that is not allowed.
 
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -107,6 +107,28 @@ describe('a release', () => {
             assert(expression && satisfies(expression, allowed), `${name} ${version} is under ${expression ?? 'no licence that is named'}`);
         }
       });
+  });
+});
+
+describe('a release that is made beside files of others', () => {
+  test('takes no secrets of compose along, nor others into its checksums, and goes by paths of whoever calls', async (test) => {
+    const elsewhere = mkdtempSync(path.join(tmpdir(), 'aetherium-checkout-'));
+    test.after(() => rmSync(elsewhere, { recursive: true }));
+    cpSync(path.join(ROOT, 'docs'), path.join(elsewhere, 'checkout/docs'), { recursive: true });
+    for (const name of ['.env', 'admin.token', 'proxy.pem']) writeFileSync(path.join(elsewhere, 'checkout/docs/packaging/container', name), 'secret');
+    mkdirSync(path.join(elsewhere, 'made'));
+    writeFileSync(path.join(elsewhere, 'made/aetherium_0.0.1-1_all.deb'), 'of another version');
+    const args = ['--program', path.relative(elsewhere, BINARY), '--output', 'made', '--fast', '--no-sbom'];
+    await run('checkout/docs/packaging/build', args, { cwd: elsewhere, env: { PATH: process.env.PATH, SOURCE_DATE_EPOCH: '1764374400' } });
+    const names = readdirSync(path.join(elsewhere, 'made'));
+    const archive = names.find((name) => name.endsWith('.tar.gz'));
+    const list = (await run('tar', ['--list', '--file', archive], { cwd: path.join(elsewhere, 'made') })).split('\n');
+    const examples = list.filter((name) => /\/container\/./.test(name)).map((name) => path.basename(name));
+    const tracked = (await run('git', ['ls-files', 'docs/packaging/container'], { cwd: ROOT })).trim().split('\n').map((name) => path.basename(name));
+    assert.deepEqual(examples.sort(), tracked.sort());
+    const sums = readFileSync(path.join(elsewhere, 'made/SHA256SUMS'), 'utf8').trim().split('\n').map((line) => line.replace(/^\S+ +/, ''));
+    assert.deepEqual(sums.sort(), names.filter((name) => !['SHA256SUMS', 'aetherium_0.0.1-1_all.deb'].includes(name)).sort());
+    assert.equal(sums.length, 2);
   });
 });
 

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use futures_util::future::join_all;
+use reqwest::{Method, StatusCode};
 use sea_orm::DbBackend;
+use serde_json::{Value, json};
 
 use crate::database::{EmptyDatabase, TestDatabase};
-use crate::harness::{Exit, Program, Server};
+use crate::harness::{Exit, Lock, Program, Server};
 
 /// How many servers start together.
 const SERVERS: usize = 5;
@@ -170,6 +172,39 @@ on_both_databases! {
         database.execute("INSERT INTO seaql_migrations VALUES ('m29991231_000001_of_the_future', 1)").await;
         all_refuse(database.url(), &["newer version of Aetherium", "m29991231_000001_of_the_future"]).await;
     }
+}
+
+/// A migration of a newer version that holds its locks for longer than the commits of an older server wait for them: that one
+/// is in an outage when it is committed, and neither commits nor polls fit the tables afterwards.
+#[tokio::test]
+async fn a_server_in_an_outage_learns_that_a_newer_version_has_taken_something_away() {
+    let after = async |table: &str, change: &str| {
+        let database = TestDatabase::postgres().await;
+        let mut server = Server::start(&database).await;
+        let migration =
+            Lock::take(database.url(), &format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")).await;
+        let worker = json!({
+            "hostname": "w1.example.com", "address": "192.0.2.1:8081", "cpu_cores": 8, "memory_mb": 8_192, "boot_id": "1",
+        });
+        let (status, answer) = server.change(Method::PUT, "/workers/w1", Some(&worker)).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{answer}");
+        let is_outage = |line: &Value| line["message"] == "the database does not take commits";
+        server.program.logged("the outage", is_outage).await;
+        migration
+            .commit(&format!("{change}; INSERT INTO seaql_migrations VALUES ('m29991231_000001_less_contract', 1)"))
+            .await;
+        let exit = server.program.exit().await;
+        assert_eq!(exit.code, Some(1), "{}", exit.err);
+        let sentence = exit.err.lines().last().unwrap();
+        for words in ["A newer version of Aetherium has changed the tables", "m29991231_000001_less_contract"] {
+            assert!(sentence.contains(words), "{sentence}");
+        }
+    };
+    tokio::join!(
+        after("worker", "ALTER TABLE worker DROP COLUMN hostname"),
+        // What polls read.
+        after("cluster", "ALTER TABLE cluster RENAME COLUMN epoch TO era"),
+    );
 }
 
 /// The database's file as it is, except for the lock beside it.

@@ -57,6 +57,20 @@ on_both_databases! {
         assert!(down.out.lines().all(|line| line.starts_with("would lose ")) && !down.out.is_empty(), "{}", down.out);
         assert_eq!(migrate("status", &database).await, every("applied"));
 
+        if database.backend() == DbBackend::Postgres {
+            // A change that the database refuses only when it is committed has lost nothing.
+            let refusal = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+                           $$ BEGIN RAISE EXCEPTION 'refused at the end'; END $$; \
+                           CREATE CONSTRAINT TRIGGER refusal AFTER DELETE ON seaql_migrations \
+                           DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse()";
+            database.execute(refusal).await;
+            let down = Program::run(&["migrate", "down", "--yes", "--database-url", database.url()]).await;
+            assert_eq!((down.code, down.out.as_str()), (Some(1), ""), "{}", down.err);
+            assert!(down.err.lines().last().unwrap().contains("refused at the end"), "{}", down.err);
+            assert_eq!(migrate("status", &database).await, every("applied"));
+            database.execute("DROP FUNCTION refuse CASCADE").await;
+        }
+
         let last = names.last().unwrap().clone();
         assert_eq!(migrate("down", &database).await, [("taken back".to_owned(), last.clone())]);
         assert_eq!(migrate("status", &database).await.last(), Some(&("pending".to_owned(), last)));

@@ -229,6 +229,23 @@ mod exported {
     }
 
     #[tokio::test]
+    async fn a_client_chooses_no_name_of_a_span() {
+        let (database, collector) = (TestDatabase::sqlite(), Collector::start().await);
+        let server = Server::start_in(&collector.variables(), &database, &[]).await;
+        let brew = reqwest::Method::from_bytes(b"BREW").unwrap();
+        for (path, name) in [("/api/v1/workers/nobody/drain", "HTTP /api/v1/workers/{id}/drain"), ("/nowhere", "HTTP")]
+        {
+            http().request(brew.clone(), format!("{}{path}", server.url)).send().await.unwrap();
+            let is_it = |_: &str, span: &Span| text(&span.attributes, "url.path").as_deref() == Some(path);
+            let span = collector.until(path, is_it).await;
+            assert_eq!(span.name, name);
+            assert_eq!(text(&span.attributes, "http.request.method").as_deref(), Some("_OTHER"));
+            assert_eq!(text(&span.attributes, "http.request.method_original").as_deref(), Some("BREW"));
+        }
+        server.stop().await;
+    }
+
+    #[tokio::test]
     async fn what_a_client_does_not_sample_is_not_recorded_and_what_is_left_is_sent_at_the_end() {
         let (database, collector) = (TestDatabase::sqlite(), Collector::start().await);
         // Nothing is sent before the end.
@@ -324,15 +341,18 @@ mod exported {
         let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let absent = format!("http://secret:password@{}", free.local_addr().unwrap());
         drop(free);
-        for (endpoint, timeout) in [(&absent, "1000"), (&silent, "100")] {
-            let variables = [
-                ("OTEL_EXPORTER_OTLP_ENDPOINT", &**endpoint),
-                ("OTEL_EXPORTER_OTLP_TIMEOUT", timeout),
-                ("OTEL_BSP_SCHEDULE_DELAY", "10"),
-            ];
-            let mut server = Server::start_in(&variables, &database, &[]).await;
+        for (endpoint, timeouts) in [
+            (&absent, &[("OTEL_EXPORTER_OTLP_TIMEOUT", "1000")][..]),
+            (&silent, &[("OTEL_EXPORTER_OTLP_TIMEOUT", "100")]),
+            (&silent, &[("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "100"), ("OTEL_EXPORTER_OTLP_TIMEOUT", "60000")]),
+        ] {
+            let variables = [("OTEL_EXPORTER_OTLP_ENDPOINT", &**endpoint), ("OTEL_BSP_SCHEDULE_DELAY", "10")];
+            let mut server = Server::start_in(&[&variables, timeouts].concat(), &database, &[]).await;
+            let begun = Instant::now();
             drain(&server, false, "before", &[]).await;
             server.program.has_said("Spans cannot be exported to 127.0.0.1:").await;
+            // A silent one is waited for as long as the variable says, and 10 s without it.
+            assert!(begun.elapsed() < Duration::from_secs(7), "{timeouts:?}: {:?}", begun.elapsed());
             for number in 0..20 {
                 drain(&server, false, &format!("after-{number}"), &[]).await;
             }

@@ -361,15 +361,33 @@ fn trace_of(traceparent: &HeaderValue, request: &Request) -> Option<TraceContext
     TraceContext::parse(traceparent.as_bytes(), states.iter().map(HeaderValue::as_bytes))
 }
 
+/// The methods that spans are named by. Any other is a word of the client's, and names of spans are grouped by: for it, they
+/// and `http.request.method` have the words of OpenTelemetry's conventions.
+const KNOWN_METHODS: [Method; 9] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::PATCH,
+    Method::DELETE,
+    Method::OPTIONS,
+    Method::CONNECT,
+    Method::TRACE,
+];
+
 /// Begins the span of a request. Without an exporter, nothing is asked or written for it.
 fn span_of(request: &Request, parent: Option<&TraceContext>, route: Option<&Route>) -> Span {
     let (method, uri) = (request.method(), request.uri());
-    let name = || match route {
-        Some(route) => format!("{method} {}", route.path),
-        None => method.to_string(),
+    let known = KNOWN_METHODS.contains(method).then(|| method.as_str());
+    let name = || {
+        let verb = known.unwrap_or("HTTP");
+        route.map_or_else(|| verb.to_owned(), |route| format!("{verb} {}", route.path))
     };
     let mut span = Span::begin(SpanKind::Server, parent, name);
-    span.set("http.request.method", || method.as_str());
+    span.set("http.request.method", || known.unwrap_or("_OTHER"));
+    if known.is_none() {
+        span.set("http.request.method_original", || method.as_str());
+    }
     span.set("url.scheme", || if is_encrypted() { "https" } else { "http" });
     match route {
         Some(route) => {

@@ -39,7 +39,7 @@ use crate::journal::queue::pending_command::{PendingCommand, PendingCommands};
 use crate::journal::store::cluster_row::ClusterRow;
 use crate::journal::store::database::Database;
 use crate::journal::store::heartbeat_rows::HeartbeatRows;
-use crate::journal::store::outage::Outage;
+use crate::journal::store::outage::{Outage, OutageEnd};
 use crate::journal::store::rows;
 use crate::journal::store::sqlite_files::FileCheckError;
 use crate::journal::store::statement_meter::uncounted;
@@ -183,14 +183,14 @@ impl Writer {
                         self.poll_sqlite().await;
                     }
                 }
-                () = outage_ends(&mut self.outage) => self.leave_outage().await,
+                end = outage_ends(&mut self.outage) => self.leave_outage(end).await,
                 () = poll_now.notified(), if is_multi_server => self.poll().await,
                 () = shutdown.cancelled(), if !self.queue.is_closed() => {
                     // Nothing new is let in; what waits is still committed.
                     self.queue.close();
                 }
             }
-            // A poll notices that, also one after an outage.
+            // A poll notices that, also one after an outage, or the probe in one.
             if let Some(contracted) = self.known.contracted() {
                 return Err(contracted.clone().into());
             }
@@ -204,13 +204,18 @@ impl Writer {
     async fn commit(&mut self, mut commands: PendingCommands) -> Result<(), JournalEnded> {
         if let Some(outage) = self.outage.as_mut().filter(|outage| outage.blocks_commands) {
             outage.probe_now();
-            if timeout(OUTAGE_WAIT, outage.ended()).await.is_err() {
+            let Ok(end) = timeout(OUTAGE_WAIT, outage.ended()).await else {
                 let error = DbErr::Custom("the database still takes no commits".to_owned()).into();
                 self.known.stamp_outage();
                 fail(commands.into_iter().chain(self.queue.take_all()), &error);
                 return Ok(());
+            };
+            self.leave_outage(end).await;
+            if let Some(contracted) = self.known.contracted() {
+                let error = DbErr::Custom(contracted.to_string()).into();
+                fail(commands.into_iter().chain(self.queue.take_all()), &error);
+                return Err(contracted.clone().into());
             }
-            self.leave_outage().await;
         }
         self.queue.drop_abandoned(&mut commands, self.known.snapshot());
         if commands.is_empty() {
@@ -486,9 +491,16 @@ impl Writer {
         }
     }
 
-    /// The database takes commits again. First of all, this server reads what was committed in the outage: by itself,
-    /// if the outcome was unknown, or by others.
-    async fn leave_outage(&mut self) {
+    /// The database takes commits again, or never will. In the first case this server reads first of all what was committed
+    /// in the outage: by itself, if the outcome was unknown, or by others.
+    async fn leave_outage(&mut self, end: OutageEnd) {
+        match end {
+            OutageEnd::CommitsSucceed => {}
+            OutageEnd::TablesContracted(contracted) => {
+                self.known.set_contracted(contracted);
+                return;
+            }
+        }
         let was_blocked = self.outage.take().is_some_and(|outage| outage.blocks_commands);
         if self.health.set_failing(false) {
             info!("the database takes commits again");
@@ -503,7 +515,7 @@ impl Writer {
 }
 
 /// Waits for the end of an outage; for ever, if there is none.
-async fn outage_ends(outage: &mut Option<Outage>) {
+async fn outage_ends(outage: &mut Option<Outage>) -> OutageEnd {
     match outage {
         Some(outage) => outage.ended().await,
         None => std::future::pending().await,

@@ -18,7 +18,7 @@ use crate::cluster::{Change, Changes, Epochs, Event, Snapshot};
 use crate::error::Result;
 use crate::journal::feed::ChangeFeed;
 use crate::journal::published::Published;
-use crate::journal::store::applied_migrations::TablesContracted;
+use crate::journal::store::applied_migrations::{TablesContracted, find_contract};
 use crate::journal::store::cluster_row::{ClusterRow, LatestCommit, PrunedThrough, begin_reading, database_time};
 use crate::journal::store::database::Database;
 use crate::journal::store::rows;
@@ -67,9 +67,15 @@ impl KnownState {
         }
     }
 
-    /// That a newer version has made the tables into what this one cannot use, once a poll has noticed.
+    /// That a newer version has made the tables into what this one cannot use, once a poll or the probe of an outage has
+    /// noticed.
     pub fn contracted(&self) -> Option<&TablesContracted> {
         self.contracted.as_ref()
+    }
+
+    /// Records that the probe of an outage has noticed that.
+    pub fn set_contracted(&mut self, contracted: TablesContracted) {
+        self.contracted = Some(contracted);
     }
 
     /// The state.
@@ -105,16 +111,16 @@ impl KnownState {
     /// Reads what other servers have committed, if there is anything new.
     pub async fn poll(&mut self) -> Result<()> {
         let readers = self.database.watched_readers();
+        if let Some(contracted) = find_contract(&readers).await? {
+            // Nothing is read of tables that mean something else by now.
+            self.contracted = Some(contracted);
+            return Ok(());
+        }
         let latest = LatestCommit::poll(&readers).await?;
         if latest.is_read_only {
             // A primary that was demoted goes on answering its sessions, with what was true then. A server that commits
             // nothing would follow it for ever.
             return Err(DbErr::Custom("the session is read-only, as on a primary that was demoted".to_owned()).into());
-        }
-        if let Some(migration) = latest.contract {
-            // Nothing is read of tables that mean something else by now.
-            self.contracted = Some(TablesContracted { migration });
-            return Ok(());
         }
         if let Some(now) = latest.now {
             self.clock.observe(now);

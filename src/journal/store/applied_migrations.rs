@@ -65,10 +65,17 @@ pub async fn find_migrations(connection: &impl ConnectionTrait, shown: &str) -> 
     Ok(known.into_iter().map(|name| (name.clone(), status(&name))).chain(newer).collect())
 }
 
-/// An expression of SQL: the first migration of a newer version that this one cannot go on beside; null if there is none.
-pub fn first_contract_of_newer() -> String {
+/// Finds the first migration of a newer version that this one cannot go on beside. No other table is read than that of the
+/// applied migrations: any other may be locked, or not be what it was.
+pub async fn find_contract(connection: &impl ConnectionTrait) -> Result<Option<TablesContracted>, DbErr> {
     let latest = Migrator::migrations().last().map(|migration| migration.name().to_owned()).unwrap_or_default();
-    format!("(SELECT min(version) FROM {MIGRATIONS} WHERE version > '{latest}' AND version LIKE '%{CONTRACT}')")
+    let sql = format!(
+        "SELECT min(version) AS version FROM {MIGRATIONS} WHERE version > '{latest}' AND version LIKE '%{CONTRACT}'"
+    );
+    let statement = Statement::from_string(connection.get_database_backend(), sql);
+    let row = connection.query_one_raw(statement).await?;
+    let migration: Option<String> = row.map(|row| row.try_get("", "version")).transpose()?.flatten();
+    Ok(migration.map(|migration| TablesContracted { migration }))
 }
 
 /// The migrations that have been applied, known or not.

@@ -9,7 +9,6 @@ use sea_orm::{
     TransactionTrait,
 };
 
-use super::applied_migrations::first_contract_of_newer;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 
@@ -49,8 +48,6 @@ pub struct LatestCommit {
     pub now: Option<Timestamp>,
     /// Whether the session can only read, as those of a primary that was demoted.
     pub is_read_only: bool,
-    /// A migration of a newer version that this one cannot go on beside.
-    pub contract: Option<String>,
 }
 
 impl ClusterRow {
@@ -117,18 +114,14 @@ impl LatestCommit {
             DbBackend::Postgres => ("clock_timestamp()", "current_setting('transaction_read_only') = 'on'"),
             _ => ("NULL", "FALSE"),
         };
-        let contract = first_contract_of_newer();
-        let sql = format!(
-            "SELECT revision, epoch, {now} AS now, {is_read_only} AS is_read_only, {contract} AS contract \
-             FROM cluster WHERE id = 1"
-        );
+        let sql =
+            format!("SELECT revision, epoch, {now} AS now, {is_read_only} AS is_read_only FROM cluster WHERE id = 1");
         let row = readers.query_one_raw(Statement::from_string(backend, sql)).await?.ok_or_else(no_cluster_row)?;
         Ok(Self {
             revision: u64::try_from(row.try_get::<i64>("", "revision")?).unwrap_or(0),
             epoch: row.try_get("", "epoch")?,
             now: row.try_get("", "now")?,
             is_read_only: row.try_get("", "is_read_only")?,
-            contract: row.try_get("", "contract")?,
         })
     }
 }

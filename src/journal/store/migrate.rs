@@ -6,7 +6,7 @@
 //! themselves are in the crate `migration`.
 
 use migration::{Migrator, MigratorTrait};
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, TransactionTrait as _};
 use tracing::info;
 
 use super::applied_migrations::{MigrationState, MigrationStatus, find_migrations};
@@ -49,34 +49,40 @@ impl Database {
         transaction.commit().await.map_err(failed)
     }
 
-    /// Reverts the last migrations, so many of them, and with them what their tables hold. Only the version that knows them
+    /// Reverts the last migrations, so many of them, and answers what is lost with that. Only the version that knows them
     /// can.
-    pub async fn migrate_back(&self, steps: u32) -> Result<(), OpenError> {
-        let transaction = self.revert(steps).await?;
-        transaction.commit().await.map_err(|error| OpenError::migration(&self.shown(), error))
-    }
-
-    /// What would be lost if the last migrations were reverted, so many of them. They are, in a transaction that is given
-    /// up: nothing is changed, but whoever uses these tables waits meanwhile.
-    pub async fn preview_migrating_back(&self, steps: u32) -> Result<Vec<Loss>, OpenError> {
+    pub async fn migrate_back(&self, steps: u32) -> Result<Vec<Loss>, OpenError> {
         let failed = |error| OpenError::migration(&self.shown(), error);
-        let before = read_shape(&*self.readers()).await.map_err(failed)?;
-        let transaction = self.revert(steps).await?;
-        let after = read_shape(&**transaction).await.map_err(failed)?;
-        transaction.rollback().await.map_err(failed)?;
-        losses(&*self.readers(), &before, &after).await.map_err(failed)
+        let (transaction, lost) = self.begin_migrating_back(steps).await?;
+        Migrator::down(&**transaction, Some(steps)).await.map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(lost)
     }
 
-    /// A transaction in which the last migrations are reverted.
-    async fn revert(&self, steps: u32) -> Result<Box<WritingTransaction>, OpenError> {
+    /// What would be lost if the last migrations were reverted, so many of them. Nothing is changed, but whoever uses these
+    /// tables waits meanwhile.
+    pub async fn preview_migrating_back(&self, steps: u32) -> Result<Vec<Loss>, OpenError> {
+        let (transaction, lost) = self.begin_migrating_back(steps).await?;
+        transaction.rollback().await.map_err(|error| OpenError::migration(&self.shown(), error))?;
+        Ok(lost)
+    }
+
+    /// A transaction in which the last migrations can be reverted, with what is lost by that. They were reverted in it to find
+    /// out, up to a savepoint. Until its end, nothing is added to what is lost.
+    async fn begin_migrating_back(&self, steps: u32) -> Result<(Box<WritingTransaction>, Vec<Loss>), OpenError> {
         let failed = |error| OpenError::migration(&self.shown(), error);
         let transaction = self.begin_migrating().await.map_err(failed)?;
         let migrations = find_migrations(&**transaction, &self.shown()).await?;
         if let Some((migration, _)) = migrations.into_iter().find(|(_, status)| *status == MigrationStatus::Newer) {
             return Err(OpenError::Newer { url: self.shown(), migration });
         }
-        Migrator::down(&**transaction, Some(steps)).await.map_err(failed)?;
-        Ok(transaction)
+        let before = read_shape(&**transaction).await.map_err(failed)?;
+        let attempt = transaction.begin().await.map_err(failed)?;
+        Migrator::down(&attempt, Some(steps)).await.map_err(failed)?;
+        let after = read_shape(&attempt).await.map_err(failed)?;
+        attempt.rollback().await.map_err(failed)?;
+        let lost = losses(&transaction, &before, &after).await.map_err(failed)?;
+        Ok((transaction, lost))
     }
 
     async fn begin_migrating(&self) -> Result<Box<WritingTransaction>, DbErr> {

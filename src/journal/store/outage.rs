@@ -1,7 +1,8 @@
 //! An outage: the time in which the database takes no commits, and the probe that finds its end.
 //!
-//! The probe commits something that changes nothing, again and again, until that succeeds. What is done with commands
-//! meanwhile is the [writer](crate::journal::commit::writer)'s business.
+//! The probe commits something that changes nothing, again and again, until that succeeds, or until it learns that it never
+//! will: nobody polls in an outage, so that the probe is who finds that a newer version has changed the tables. What is done
+//! with commands meanwhile is the [writer](crate::journal::commit::writer)'s business.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
+use super::applied_migrations::{TablesContracted, find_contract};
 use super::database::Database;
 
 /// How long to wait between two attempts, if none is asked for.
@@ -33,9 +35,18 @@ const BALLAST_BYTES: u32 = 128 * 1_024;
 pub struct Outage {
     /// Whether commands have to wait for its end. If not, they are tried all the same.
     pub blocks_commands: bool,
-    ended: oneshot::Receiver<()>,
+    ended: oneshot::Receiver<OutageEnd>,
     probe_now: Arc<Notify>,
     probe: JoinHandle<()>,
+}
+
+/// How an outage ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutageEnd {
+    /// Commits can be made again.
+    CommitsSucceed,
+    /// The tables are those of a newer version, and this one can make no commits to them.
+    TablesContracted(TablesContracted),
 }
 
 impl Outage {
@@ -47,10 +58,11 @@ impl Outage {
     }
 
     /// Waits for its end. Cancel safe.
-    pub async fn ended(&mut self) {
-        if (&mut self.ended).await.is_err() {
+    pub async fn ended(&mut self) -> OutageEnd {
+        match (&mut self.ended).await {
+            Ok(end) => end,
             // The probe is gone, which only happens when the runtime ends.
-            std::future::pending::<()>().await;
+            Err(_) => std::future::pending().await,
         }
     }
 
@@ -66,9 +78,9 @@ impl Drop for Outage {
     }
 }
 
-async fn probe(database: Database, end: oneshot::Sender<()>, probe_now: Arc<Notify>) {
+async fn probe(database: Database, end: oneshot::Sender<OutageEnd>, probe_now: Arc<Notify>) {
     loop {
-        let attempt = async { probe_commit(&database).await.map_err(|error| error.to_string()) };
+        let attempt = async { attempt(&database).await.map_err(|error| error.to_string()) };
         let outcome = match database.backend() {
             DbBackend::Postgres => {
                 timeout(ATTEMPT_TIMEOUT, attempt).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
@@ -76,8 +88,8 @@ async fn probe(database: Database, end: oneshot::Sender<()>, probe_now: Arc<Noti
             _ => attempt.await,
         };
         match outcome {
-            Ok(()) => {
-                let _ = end.send(());
+            Ok(outcome) => {
+                let _ = end.send(outcome);
                 return;
             }
             Err(error) => debug!(error = %error, "the database still takes no commits"),
@@ -87,6 +99,24 @@ async fn probe(database: Database, end: oneshot::Sender<()>, probe_now: Arc<Noti
             () = probe_now.notified() => {}
         }
     }
+}
+
+/// Tries to commit. If that fails, the reason may be one that stays.
+async fn attempt(database: &Database) -> Result<OutageEnd, DbErr> {
+    let Err(failed) = probe_commit(database).await else { return Ok(OutageEnd::CommitsSucceed) };
+    match find_contract_on_primary(database).await {
+        Ok(Some(contracted)) => Ok(OutageEnd::TablesContracted(contracted)),
+        // If nothing can be read either, the error of the commit is the one to tell.
+        Ok(None) | Err(_) => Err(failed),
+    }
+}
+
+/// Reads on the writer's connection: what readers are connected to may not be the primary any more.
+async fn find_contract_on_primary(database: &Database) -> Result<Option<TablesContracted>, DbErr> {
+    let (connection, lease) = database.lease_writer().await?;
+    let contracted = find_contract(&connection).await?;
+    lease.succeed();
+    Ok(contracted)
 }
 
 /// Makes a commit that changes nothing in the end, and reads the columns of each table. Succeeds if commits can be made

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, Statement};
 
 /// Tables with their columns, each with the SQL of its default value.
 pub(super) type Shape = BTreeMap<String, BTreeMap<String, Option<String>>>;
 
-/// What would be lost.
+/// What is lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Loss {
     /// A table.
@@ -66,27 +66,33 @@ pub(super) async fn read_shape(connection: &impl ConnectionTrait) -> Result<Shap
     Ok(shape)
 }
 
-/// What is in one shape and not in the other, with how much there is of it in the database now.
+/// What is in one shape and not in the other, with how much there is of it in the database now. On PostgreSQL, the tables that
+/// lose something are locked until the end of the transaction, so that this stays true; on SQLite all are.
 pub(super) async fn losses(
-    connection: &impl ConnectionTrait,
+    transaction: &DatabaseTransaction,
     before: &Shape,
     after: &Shape,
 ) -> Result<Vec<Loss>, DbErr> {
+    let backend = ConnectionTrait::get_database_backend(transaction);
     let mut lost = Vec::new();
     for (table, columns) in before {
+        let loses = after.get(table).is_none_or(|left| columns.keys().any(|column| !left.contains_key(column)));
+        if loses && backend == DbBackend::Postgres {
+            transaction.execute_unprepared(&format!("LOCK TABLE \"{table}\" IN ACCESS EXCLUSIVE MODE")).await?;
+        }
         let Some(left) = after.get(table) else {
-            let rows = count(connection, &format!("SELECT count(*) AS rows FROM \"{table}\"")).await?;
+            let rows = count(transaction, &format!("SELECT count(*) AS rows FROM \"{table}\"")).await?;
             lost.push(Loss::Table { name: table.clone(), rows });
             continue;
         };
         for (column, default) in columns.iter().filter(|(column, _)| !left.contains_key(*column)) {
             let default = default.as_deref().unwrap_or("NULL");
-            let differs = match connection.get_database_backend() {
+            let differs = match backend {
                 DbBackend::Postgres => "IS DISTINCT FROM",
                 _ => "IS NOT",
             };
             let sql = format!("SELECT count(*) AS rows FROM \"{table}\" WHERE \"{column}\" {differs} ({default})");
-            let rows = count(connection, &sql).await?;
+            let rows = count(transaction, &sql).await?;
             lost.push(Loss::Column { table: table.clone(), name: column.clone(), rows });
         }
     }

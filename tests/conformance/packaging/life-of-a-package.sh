@@ -140,7 +140,19 @@ for unit in aetherium aetherium-agent; do
 done
 [[ -s /var/lib/aetherium/aetherium.db && -s /etc/aetherium/server.env ]] || fail "data or settings went with the program"
 
+echo "== purged while its folder is a mount point and a process runs as its user"
+mount --bind /var/lib/aetherium /var/lib/aetherium
+runuser -u aetherium -- sleep 600 &
+at_work() { pgrep --uid aetherium --exact sleep >/dev/null; }
+eventually "a process of the user" at_work
+dpkg --purge aetherium || fail "it cannot be purged"
+same "what is left in the folder" "" "$(ls -A /var/lib/aetherium)"
+same "the state of the package" "" "$(dpkg-query --show --showformat '${Status}' aetherium 2>/dev/null || true)"
+kill "$(pgrep --uid aetherium --exact sleep)"
+umount /var/lib/aetherium
+
 echo "== purged"
+dpkg --install "$package"
 dpkg --purge aetherium
 files >/root/packaging/after
 same "what is left" "" "$(diff /root/packaging/before /root/packaging/after || true)"

@@ -136,11 +136,11 @@ async fn attached(strace: &mut Child) {
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
 }
 
-/// Another program that has locked a SQLite database.
+/// Another program that has locked a database, or tables of it.
 pub struct Lock(DatabaseConnection);
 
 impl Lock {
-    /// Takes it as this statement does: `BEGIN IMMEDIATE`.
+    /// Takes it as these statements do, the first of which begins a transaction: `BEGIN IMMEDIATE`.
     pub async fn take(url: &str, begin: &str) -> Self {
         let mut options = ConnectOptions::new(url);
         options.max_connections(1).sqlx_logging(false);
@@ -151,7 +151,16 @@ impl Lock {
 
     /// Gives it back.
     pub async fn release(self) {
-        self.0.execute_unprepared("ROLLBACK").await.unwrap();
+        self.end("ROLLBACK").await;
+    }
+
+    /// Gives it back after these statements, which are committed.
+    pub async fn commit(self, changes: &str) {
+        self.end(&format!("{changes}; COMMIT")).await;
+    }
+
+    async fn end(self, sql: &str) {
+        self.0.execute_unprepared(sql).await.unwrap();
         self.0.close().await.unwrap();
     }
 }
