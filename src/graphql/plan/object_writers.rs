@@ -15,7 +15,7 @@ use crate::cluster::fields::{
     cluster_stats_fields, drain_fields, event_fields, vm_counts_fields, vm_fields, worker_counts_fields,
     worker_distribution_fields, worker_fields, zone_fields,
 };
-use crate::cluster::{self, DrainView, VmId, VmView, WorkerId, WorkerView};
+use crate::cluster::{self, DrainView, VmId, VmOrderField, VmView, WorkerId, WorkerView};
 use crate::graphql::execution::budget::MAX_OBJECTS;
 use crate::graphql::schema::inputs::{VmFilter, VmOrder, in_statuses};
 use crate::graphql::schema::paging::{PageArguments, PageInfo};
@@ -389,9 +389,11 @@ fn worker_vms_connection(collected: &CollectedField<'_>, compiler: &Compiler<'_>
     let filter = compiler.argument::<Option<VmFilter>>(collected, "filter")?.unwrap_or_default();
     let filter = filter.try_into().map_err(|_| Fallback::Resolver)?;
     let order = compiler.argument::<Option<VmOrder>>(collected, "orderBy")?;
-    let order = order.map(Into::into).unwrap_or_default();
+    let order: cluster::VmOrder = order.map(Into::into).unwrap_or_default();
     let page = compiler.select::<Page<VmView>>(&collected.sets)?;
-    let volatility = page.volatility();
+    // Where VMs can move, cursors carry the revision at which the walk begins, and that is of other objects, too.
+    let is_by_id = order.field == VmOrderField::Id;
+    let volatility = page.volatility().and(if is_by_id { Volatility::STABLE } else { Volatility::OTHER_OBJECTS });
     // The page's arguments are checked with the first worker; if they are refused there, they are for every worker.
     let write =
         move |worker: &WorkerView, out: &mut ResponseBuffer| match page_of_worker_vms(worker, &filter, order, &request)
