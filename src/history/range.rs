@@ -150,7 +150,7 @@ mod tests {
             (24 * HOUR, 120, Tier::Minute, 900, 97),
             (27 * HOUR, 1_500, Tier::QuarterHour, 900, 109),
             // Within what is kept of samples, but the first of such points is not.
-            (25 * HOUR, 10, Tier::QuarterHour, 10_800, 10),
+            (25 * HOUR, 5, Tier::QuarterHour, 21_600, 5),
             (7 * DAY, 120, Tier::QuarterHour, 7_200, 85),
             (30 * DAY, 1_500, Tier::QuarterHour, 1_800, 1_441),
             (365 * DAY, 1_500, Tier::SixHours, 21_600, 1_461),
