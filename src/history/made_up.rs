@@ -82,7 +82,8 @@ impl HistoryReader {
 fn add_sample(view: &Arc<View>, ago: i64, mut add: impl FnMut(Subject, Figure, i64)) {
     let mut cluster = sample::no_workers();
     let mut zones = HashMap::<Arc<str>, Sums>::new();
-    for (number, worker) in view.workers().enumerate() {
+    // A worker that has not told what it holds would have had nothing all the time.
+    for (number, worker) in view.workers().enumerate().filter(|(_, worker)| worker.worker.knows_inventory()) {
         let is_online = number != 1 || !(SILENCE_AGO.1..SILENCE_AGO.0).contains(&ago);
         let measured = if is_online { made_up_load(number, &worker, ago) } else { Vec::new() };
         let figures = made_up_figures(number, &worker, ago);

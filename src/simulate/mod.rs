@@ -160,18 +160,24 @@ async fn run_until(
     Ok(tally.summary())
 }
 
-/// Makes the workers of the fleet, not registered yet, with their heartbeats spread evenly over the interval.
+/// The part of the first interval in which the workers of a scene send their first heartbeats: who looks at it shall find it
+/// whole.
+const SPREAD_OF_A_SCENE: f64 = 0.1;
+
+/// Makes the workers of the fleet, not registered yet, with their heartbeats spread evenly over the interval, or over the
+/// first part of it.
 fn assemble(options: &SimulateOptions) -> Vec<SimulatedWorker> {
     // Different in every run: the server shall take a second simulation for a restart of the workers, not for retries.
     let run: Arc<str> = Uuid::new_v4().to_string().into();
     let now = Instant::now();
     let batch = options.batch.max(1);
     let gateways = f64::from(options.workers.div_ceil(batch).max(1));
+    let spread = if options.scene == Scene::default() { 1.0 } else { SPREAD_OF_A_SCENE };
     fleet::generate_fleet(options)
         .into_iter()
         .zip(0u32..)
         .map(|(host, index)| {
-            let phase = f64::from(index / batch) / gateways;
+            let phase = f64::from(index / batch) / gateways * spread;
             SimulatedWorker::new(host, Arc::clone(&run), phase, options, now)
         })
         .collect()
