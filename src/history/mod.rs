@@ -1,8 +1,8 @@
 //! History: how figures of workers, zones and the cluster went, as curves.
 //!
-//! Once a minute the [`HistorySampler`] takes a [sample](sample) of the snapshot and of the [load](measured) that agents
-//! measured, into the [windows](windows) in memory. A window that is over is written, a row for each worker, zone and for
-//! the cluster; the rows of a day, and those of a month, are [summed up](rollup) into one of the next [tier](tier). A
+//! Once a minute the [`HistorySampler`] takes a [`sample`] of the snapshot and of the [load](measured) that agents
+//! measured, into the [`windows`] in memory. A window that is over is written, a row for each worker, zone and for
+//! the cluster; the rows of a day, and those of a month, are [summed up](rollup) into one of the next [`tier`]. A
 //! query [reads](range) the tier that suffices, and what is not written yet from memory.
 //!
 //! It is no part of the state: it has no revision, no event, and its rows are not written by the journal's writer. A

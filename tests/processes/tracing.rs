@@ -6,7 +6,7 @@ use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
 use crate::database::TestDatabase;
-use crate::harness::{Program, Server, eventually, http};
+use crate::harness::{Program, Server, http};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const SPAN: &str = "00f067aa0ba902b7";
@@ -121,6 +121,7 @@ mod exported {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::harness::eventually;
 
     /// A collector: what it was sent, each span with the service that it is of.
     struct Collector {
