@@ -101,8 +101,7 @@ pub async fn run(options: DevOptions, shutdown: CancellationToken) -> anyhow::Re
     let expected = workers as usize + 1;
     let registering = async {
         let registered = timeout(REGISTRATION_TIME, until_registered(&journal, expected)).await;
-        // This machine may not be able to tell.
-        past.make_up(workers as usize).await;
+        past.make_up(expected).await;
         registered
     };
     if let Some(registered) = shutdown.run_until_cancelled(registering).await {
@@ -144,7 +143,8 @@ struct Past {
 }
 
 impl Past {
-    /// Makes it up of what so many workers hold, once they have told it; if they do not in time, of what is known.
+    /// Makes it up of what so many workers hold, once they have told it; if they do not in time, as the agent of a machine
+    /// that cannot tell, of what is known.
     async fn make_up(self, workers: usize) {
         let is_known =
             |snapshot: &Snapshot| snapshot.workers().filter(|worker| worker.knows_inventory()).count() >= workers;
