@@ -245,6 +245,9 @@ describe('dashboard', () => {
       assert.equal(paceOf(drain({ remainingVms: 6 }), at(10)), null, 'one more has come');
       assert.deepEqual(paceOf(drain({ remainingVms: 3, deadlineAt: '2025-01-01T00:20:00Z' }), at(10)), { each: 300_000, left: 900_000, late: 300_000 });
       assert.equal(paceOf(drain({ remainingVms: 3 }), at(10)).late, null);
+      const stays = (message) => drain({ remainingVms: 3, blockers: [{ vmId: 'vm-1', message }] });
+      assert.ok(paceOf(stays('VM vm-1 (web: 1) is running'), at(10)));
+      assert.equal(paceOf(stays('VM vm-1 (web) is running: no other worker has a GPU'), at(10)), null);
     });
 
     test('they are searched with the words of workers', () => {
@@ -567,7 +570,7 @@ describe('dashboard', () => {
       const { amount, tickLabel } = curves;
       assert.deepEqual([[1, 'cores'], [12.25, 'cores'], [1_200, 'vms'], [65_536, 'memory'], [300.4, 'memory'], [0.256, 'load'], [1, 'workers']].map((all) => amount(...all)),
         ['1 core', '12.3 cores', '1,200 VMs', '64 GiB', '300 MiB', '0.26', '1 worker']);
-      assert.deepEqual([[0, 'memory'], [98_304, 'memory'], [1_310_720, 'memory'], [2_500, 'vms'], [0.5, 'load']].map((all) => tickLabel(...all)), ['0', '96 GiB', '1.25 TiB', '2.5K', '0.5']);
+      assert.deepEqual([[0, 'memory'], [98_304, 'memory'], [1_310_720, 'memory'], [1_342_177_280, 'memory'], [2_500, 'vms'], [0.5, 'load']].map((all) => tickLabel(...all)), ['0', '96 GiB', '1.25 TiB', '1.25 PiB', '2.5K', '0.5']);
       assert.ok(curves.tickSteps('memory').every((step) => Number.isInteger(Math.log2(step))));
       assert.ok(curves.tickSteps('vms').every(Number.isInteger), 'there is no half VM');
     });

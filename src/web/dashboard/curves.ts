@@ -227,7 +227,8 @@ const compact = new Intl.NumberFormat('en-US', { maximumFractionDigits: 2, notat
 /** The figure at a tick. */
 export function tickLabel(value: number, unit: Unit): string {
   if (unit !== 'memory') return compact.format(value);
-  return value === 0 ? '0' : value < 1024 ** 2 ? memory(value) : `${two.format(value / 1024 ** 2)} TiB`;
+  if (value < 1024 ** 2) return value === 0 ? '0' : memory(value);
+  return value < 1024 ** 3 ? `${two.format(value / 1024 ** 2)} TiB` : `${two.format(value / 1024 ** 3)} PiB`;
 }
 
 const days = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' });
@@ -267,12 +268,12 @@ export function amount(value: number, unit: Unit): string {
 }
 
 function unitOf(value: number, noun: string): string {
-  return Number.isInteger(value) ? plural(value, noun) : `${one.format(value)} ${noun}s`;
+  return Number.isInteger(value) || value >= 100 ? plural(Math.round(value), noun) : `${one.format(value)} ${noun}s`;
 }
 
 /** A value without its unit, where another with it follows. */
 export function figure(value: number, unit: Unit): string {
-  return unit === 'memory' || unit === 'load' ? amount(value, unit) : Number.isInteger(value) ? count(value) : one.format(value);
+  return unit === 'memory' || unit === 'load' ? amount(value, unit) : Number.isInteger(value) || value >= 100 ? count(Math.round(value)) : one.format(value);
 }
 
 /** The value of a line at a point: `12.5 cores`, with what it was at least and at most, or that no sample was taken. */

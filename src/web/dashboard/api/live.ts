@@ -26,6 +26,9 @@ const heardAt = signal(0);
 /** How often the connection came back: what is not resumed is read again then. */
 export const reconnections = signal(0);
 
+/** A sign of life that is younger than this, which is that of the last ping or the one before, is as good as one of now. */
+const YOUNG_MS = 2 * PING_PERIOD_MS;
+
 export type Freshness = { state: 'connecting' | 'live' | 'reconnecting' | 'stale'; text: string };
 
 export const freshness = computed<Freshness>(() => {
@@ -34,7 +37,7 @@ export const freshness = computed<Freshness>(() => {
   const heard = heardAt.value;
   if (heard === 0) return { state: 'connecting', text: 'connecting' };
   const age = Math.max(0, Date.now() - heard);
-  if (isConnected.value) return { state: 'live', text: `live · ${(Math.min(age, 9_900) / 1_000).toFixed(1)} s` };
+  if (isConnected.value) return { state: 'live', text: age < YOUNG_MS ? 'live' : `live · ${length(age)} ago` };
   if (age < STALE_AFTER_MS) return { state: 'reconnecting', text: `reconnecting · ${length(age)} old` };
   return { state: 'stale', text: `stale · ${length(age)} old` };
 });

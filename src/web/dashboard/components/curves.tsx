@@ -15,7 +15,7 @@ import {
 } from '../curves';
 import { setQuery } from '../router';
 import { theme } from '../theme';
-import { serverNow } from '../time';
+import { length, serverNow } from '../time';
 import { Card } from './card';
 import { CopyAs, type Request } from './copy';
 import { useElementId } from './element-id';
@@ -282,8 +282,9 @@ function Legend({ chart: { lines, unit }, times, crosshair }: { chart: Chart; ti
         // As wide as the widest, so that nothing moves while the crosshair does.
         const extremes = extremesOf(line);
         const width = Math.max(...[value, extremes?.least, extremes?.most].map((one) => (one == null ? 1 : amount(one, unit).length)));
-        return <li key={line.name}><i class={`swatch ${line.role}`} aria-hidden="true" />{line.name} <b style={{ minWidth: `${width * 0.92}ch` }}>{value === null ? '–' : amount(value, unit)}</b>{isFarAbove(line, lines) && ' (far above)'}</li>;
+        return <li key={line.name}><i class={`curve-swatch ${line.role}`} aria-hidden="true" />{line.name} <b style={{ minWidth: `${width * 0.92}ch` }}>{value === null ? '–' : amount(value, unit)}</b>{isFarAbove(line, lines) && ' (far above)'}</li>;
       })}
+      {times.step > 60 && <li class="faint">{at === null ? 'mean of the last ' : 'mean of '}{length(times.step * 1_000)}</li>}
     </ul>
   );
 }
@@ -320,7 +321,7 @@ function Marks({ plot, drawn, crosshair, times, chart: { key, lines, unit } }: {
         <p class="strong">{timeAt(times, index)}</p>
         {lines.map((line) => {
           const { value, span } = valueAt(line, index, unit);
-          return <p key={line.name} class="row"><i class={`swatch ${line.role}`} /><span class="grow">{line.name}</span><b>{value}</b>{span && <span class="faint">{span}</span>}</p>;
+          return <p key={line.name} class="row"><i class={`curve-swatch ${line.role}`} /><span class="grow">{line.name}</span><b>{value}</b>{span && <span class="faint">{span}</span>}</p>;
         })}
       </div>}
     </div>

@@ -89,7 +89,7 @@ function create(element: HTMLElement, times: Times, { lines, unit }: Chart, live
   const options: uPlot.Options = {
     width: element.clientWidth,
     height: element.clientHeight,
-    padding: [6, 10, 0, 0],
+    padding: [6, 18, 0, 0],
     // Texts of uPlot's own would be read as HTML, which the page's policy forbids.
     legend: { show: false },
     cursor: { show: false },

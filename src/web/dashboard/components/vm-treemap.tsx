@@ -315,7 +315,7 @@ function Line({ seen, measure, scope, hasShares, unsized }: { seen: ReadonlySign
       <p class="grow ellipsis">{item ? sentence(item, measure, hasShares) : <span class="faint">{scope.level === 'worker' ? 'Each rectangle is a VM, and the empty one what is free.' : 'The area is what VMs hold. Choose a rectangle to look inside.'}</span>}</p>
       {unsized > 0 && measure !== 'vms' && <span class="warn">{plural(unsized, 'VM')} of unknown size {unsized === 1 ? 'is' : 'are'} not drawn whole</span>}
       {scope.level !== 'worker' && hasShares && <span class="legend" aria-hidden="true"><span>0 %</span><span class="ramp">{colours}</span><span>100 % of the worker</span></span>}
-      {scope.level !== 'worker' && hasShares && <span class="legend" aria-hidden="true"><i class="swatch framed" />draining <i class="swatch hatched" />silent</span>}
+      {scope.level !== 'worker' && hasShares && <span class="legend" aria-hidden="true"><i class="map-swatch framed" />draining <i class="map-swatch hatched" />silent</span>}
     </div>
   );
 }

@@ -21,7 +21,7 @@ import { actor, count, plural } from '../format';
 import { href, place, setQuery } from '../router';
 import { isIn, mayOperate } from '../session';
 import { clock, exact, exactLength, length, now, serverNow } from '../time';
-import { byUrgency, drainSearch, initialOf, paceOf, stageOf, type Stage } from './drains/model';
+import { byUrgency, drainSearch, heldUp, initialOf, paceOf, stageOf, type Stage } from './drains/model';
 
 const DrainFields = fragment(`fragment DrainFields on Drain {
   id workerId number state safeToPowerOff reason metadata { key value } revision
@@ -282,7 +282,8 @@ function Expectation({ drain, watch }: { drain: Drain; watch: Watch | undefined 
   const pace = paceOf(drain, present);
   const due = drain.deadlineAt === null ? null : Date.parse(drain.deadlineAt) - present;
   const stalled = watch === undefined ? 0 : present - (watch.leftAt ?? watch.since);
-  const isStalled = (drain.remainingVms ?? 0) > 0 && drain.acknowledgedAt !== null && stalled > Math.max(STALLED_AFTER_MS, (pace?.each ?? 0) * 2);
+  const held = heldUp(drain);
+  const isStalled = held === 0 && (drain.remainingVms ?? 0) > 0 && drain.acknowledgedAt !== null && stalled > Math.max(STALLED_AFTER_MS, (pace?.each ?? 0) * 2);
   return (
     <p class="small">
       {due === null
@@ -299,6 +300,7 @@ function Expectation({ drain, watch }: { drain: Drain; watch: Watch | undefined 
           </span>
         </>
       )}
+      {held > 0 && <><br /><span class="warn">{plural(held, 'VM')} {held === 1 ? 'is' : 'are'} held up, as {held === 1 ? 'its' : 'their'} worker says</span></>}
       {isStalled && <><br /><span class="warn">no VM has left for {length(stalled)} or longer</span></>}
     </p>
   );

@@ -284,9 +284,11 @@ function few(drains: readonly Drain[], unread: number, word: string, tone: Tone,
 
 function vmNeeds({ failed: { total, zones } }: AttentionResult): Need[] {
   if (total === 0) return [];
+  const named = zones.slice(0, 3);
+  const elsewhere = total - named.reduce((sum, { count }) => sum + count, 0);
   return [{
     key: 'failed', tone: 'bad', word: 'failed', what: <><strong>{plural(total, 'VM')}</strong> {total === 1 ? 'has' : 'have'} ended by an error</>,
-    more: zones.slice(0, 3).map(({ zone, count }) => <span class="whole">{count} in {zone}</span>), action: <Look to={href('vms', { q: 'status:failed' })} />,
+    more: [...named.map(({ zone, count }) => <span class="whole">{count} in {zone}</span>), elsewhere > 0 && <span class="whole">{elsewhere} elsewhere</span>], action: <Look to={href('vms', { q: 'status:failed' })} />,
   }];
 }
 

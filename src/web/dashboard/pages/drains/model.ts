@@ -13,6 +13,12 @@ export interface DrainFacts {
   acknowledgedAt: string | null;
   initialVms: number | null;
   remainingVms: number | null;
+  blockers?: readonly { vmId: string | null; message: string }[];
+}
+
+/** How many VMs stay for a reason: their workers have a note on them, which comes after what the VM does. */
+export function heldUp({ blockers = [] }: Pick<DrainFacts, 'blockers'>): number {
+  return blockers.filter(({ vmId, message }) => vmId !== null && / is (about to start|starting|running|stopping): /.test(message)).length;
 }
 
 /** How far a drain that stands has come. */
@@ -44,11 +50,11 @@ export interface Pace {
   late: number | null;
 }
 
-/** What the speed since the beginning lets one expect; null as long as no VM has left, or none is there. */
+/** What the speed since the beginning lets one expect; null as long as no VM has left, none is there, or one is held up. */
 export function paceOf(drain: DrainFacts, now: number): Pace | null {
   const remaining = drain.remainingVms ?? 0;
   const gone = initialOf(drain) - remaining;
-  if (drain.startedAt === null || drain.initialVms === null || gone <= 0 || remaining <= 0) return null;
+  if (drain.startedAt === null || drain.initialVms === null || gone <= 0 || remaining <= 0 || heldUp(drain) > 0) return null;
   const each = Math.max(0, now - Date.parse(drain.startedAt)) / gone;
   const left = each * remaining;
   return { each, left, late: drain.deadlineAt === null ? null : now + left - Date.parse(drain.deadlineAt) };
