@@ -9,7 +9,7 @@ use utoipa::openapi::{RefOr, Schema};
 
 use super::parameters::ID;
 use super::schema::{
-    any_text, any_whole, described, exact, flag, formatted, list, list_up_to, map, matching, named, number, object,
+    any_text, described, exact, flag, formatted, list, list_up_to, map, matching, named, number, object,
     object_or_null, or_null, sized, text, whole, with_keyword, with_optional,
 };
 use super::shapes::GO_DURATION;
@@ -92,7 +92,7 @@ pub(super) fn components() -> Vec<(&'static str, RefOr<Schema>)> {
     });
     let measured = body!("MeasuredLoad" = MeasuredInput, "What a host measured of its load, each figure only if it is known. One that is negative or too large counts as left out." {
         cpu_busy_seconds: optional number(), "For how many seconds CPU cores were busy, all of them together, since the host was started: a counter, up to 2^53. How many were busy in a minute is computed of two of its values; one that is lower than the one before begins anew.";
-        memory_used_mb: optional any_whole(), "Memory in use, in MiB, up to 2,147,483,647.";
+        memory_used_mb: optional whole(i64::MIN..=i64::MAX), "Memory in use, in MiB, up to 2,147,483,647.";
         load1: optional number(), "Load average of one minute, up to 1,000,000,000.";
     });
     let heartbeat = (name, with_one_inventory(heartbeat));

@@ -84,13 +84,6 @@ pub(super) fn measure() -> Object {
     number
 }
 
-/// Any whole number.
-pub(super) fn any_whole() -> Object {
-    let mut number = Object::with_type(Type::Integer);
-    number.format = Some(SchemaFormat::KnownFormat(KnownFormat::Int64));
-    number
-}
-
 /// Any number.
 pub(super) fn number() -> Object {
     let mut number = Object::with_type(Type::Number);

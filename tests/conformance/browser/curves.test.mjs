@@ -196,6 +196,8 @@ describe('curves', () => {
 
       await visit.go(`${server.url}/workers/${MEASURED}?range=6h`);
       await visit.page.waitForSelector('.curves-grid[data-range="6h"] canvas');
+      // What comes later makes the page longer, and a chart narrower by a scroll bar.
+      await visit.page.waitForNetworkIdle({ idleTime: 300 });
       const box = await (await visit.page.$('[data-curve=cpu] [role=slider]')).boundingBox();
       const y = box.y + box.height / 2;
       await visit.page.mouse.move(box.x + box.width * 0.8, y);

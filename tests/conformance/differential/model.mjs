@@ -618,7 +618,7 @@ function vmCounts(_, { filter }, data) {
 
 /** There are none. */
 function reservations(_, { first, last, after, before }, data) {
-  return page([], { first, last, after, before }, 'RESERVATIONS', false, data);
+  return page([], { first, last, after, before }, 'ID', false, data);
 }
 
 const find = (list, id) => list.find((it) => it.id === id) ?? null;
