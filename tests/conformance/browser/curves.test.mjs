@@ -200,9 +200,9 @@ describe('curves', () => {
       await visit.page.waitForNetworkIdle({ idleTime: 300 });
       const box = await (await visit.page.$('[data-curve=cpu] [role=slider]')).boundingBox();
       const y = box.y + box.height / 2;
-      await visit.page.mouse.move(box.x + box.width * 0.8, y);
+      await visit.page.mouse.move(box.x + box.width * 0.7, y);
       await visit.page.mouse.down();
-      await visit.page.mouse.move(box.x + box.width * 0.95, y, { steps: 4 });
+      await visit.page.mouse.move(box.x + box.width * 0.85, y, { steps: 4 });
       await visit.page.waitForSelector('.curve-marked');
       await visit.page.mouse.up();
       await visit.until(() => new URLSearchParams(location.search).has('since'));
