@@ -64,8 +64,8 @@ describe('a release', () => {
   test('has a package that is installed, runs, restarts, is upgraded, hangs, is removed and purged', async (test) => {
     const machine = await Machine.create(test);
     const script = path.join(import.meta.dirname, 'packaging/life-of-a-package.sh');
-    await machine.copy([made(/\.deb$/), script], 'root/packaging');
-    const said = await machine.boot('/root/packaging/life-of-a-package.sh');
+    await machine.copy([made(/\.deb$/), script], 'srv/packaging');
+    const said = await machine.boot('/srv/packaging/life-of-a-package.sh');
     assert.match(said, /== done\n$/);
     for (const [exposure] of said.matchAll(/Overall exposure.*/g)) test.diagnostic(exposure);
   });

@@ -52,7 +52,7 @@ export class Machine {
       '[Service]',
       'Type=oneshot',
       `ExecStart=${command}`,
-      'StandardOutput=file:/root/output',
+      'StandardOutput=file:/srv/output',
       'StandardError=inherit',
       '',
     ];
@@ -67,7 +67,7 @@ export class Machine {
     if (!HAS_SYSTEMD) containing.push('--keep-unit');
     let failure;
     await asRoot('systemd-nspawn', [...containing, 'systemd.unit=command.service', 'systemd.wants=multi-user.target']).catch((error) => (failure = error));
-    const output = await asRoot('cat', [path.join(this.root, 'root/output')]).catch(() => failure.message);
+    const output = await asRoot('cat', [path.join(this.root, 'srv/output')]).catch(() => failure.message);
     if (failure) throw new Error(`${command} failed:\n${output}`);
     return output;
   }

@@ -1,10 +1,10 @@
 #!/bin/bash
 #
 # What a package goes through on a machine that systemd has booted: it is installed, its services run, are restarted, upgraded
-# and hang, and it is removed and purged. Run inside by packaging.test.mjs; /root/packaging has the package.
+# and hang, and it is removed and purged. Run inside by packaging.test.mjs; /srv/packaging has the package.
 set -euo pipefail
 
-package=$(echo /root/packaging/aetherium_*.deb)
+package=$(echo /srv/packaging/aetherium_*.deb)
 readonly package api=http://127.0.0.1:8080/api/v1
 
 fail() {
@@ -36,14 +36,14 @@ main_pid() {
 
 # All files, except for what the system itself writes.
 files() {
-    find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /root/packaging \
+    find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /srv/packaging \
         -o -path /var/tmp -o -path /var/log -o -path /var/cache -o -path /var/lib/dpkg -o -path /var/lib/systemd \
         -o -path '/etc/*-' -o -path /etc/.pwd.lock \) -prune -o -print | sort
     cat /etc/passwd /etc/group
 }
 
 echo "== installed"
-files >/root/packaging/before
+files >/srv/packaging/before
 dpkg --install "$package"
 for unit in aetherium aetherium-agent; do
     same "$unit after the installation" inactive "$(systemctl is-active $unit || true)"
@@ -57,8 +57,8 @@ bash -n /usr/share/bash-completion/completions/aetherium
 echo "== units"
 units=(/lib/systemd/system/aetherium.service /lib/systemd/system/aetherium-agent.service)
 same "systemd-analyze verify" "" "$(systemd-analyze --man=no verify "${units[@]}" 2>&1 | grep -v "Unknown key 'Restart\(Steps\|MaxDelaySec\)'" || true)"
-systemd-analyze security --offline=true --threshold=20 --no-pager "${units[@]}" >/root/packaging/security || fail "$(cat /root/packaging/security)"
-grep "Overall exposure" /root/packaging/security
+systemd-analyze security --offline=true --threshold=20 --no-pager "${units[@]}" >/srv/packaging/security || fail "$(cat /srv/packaging/security)"
+grep "Overall exposure" /srv/packaging/security
 
 echo "== started"
 echo AETHERIUM_LOG=debug >>/etc/aetherium/server.env
@@ -74,10 +74,10 @@ worker='{"hostname": "node1.example.com", "address": "192.0.2.1:8081", "cpu_core
 ask --request PUT "$api/workers/worker-01" --header 'Content-Type: application/json' --data "$worker" >/dev/null
 
 echo "== its log"
-journalctl --no-pager --quiet --output=cat --unit=aetherium _COMM=aetherium >/root/packaging/log
-grep -q '^{"timestamp":.*"Listening on' /root/packaging/log || fail "no line of the server in the journal"
-same "lines that are no JSON" "" "$(grep -v '^{"timestamp":".*}$' /root/packaging/log || true)"
-same "escape sequences" "" "$(grep -P '\x1b' /root/packaging/log || true)"
+journalctl --no-pager --quiet --output=cat --unit=aetherium _COMM=aetherium >/srv/packaging/log
+grep -q '^{"timestamp":.*"Listening on' /srv/packaging/log || fail "no line of the server in the journal"
+same "lines that are no JSON" "" "$(grep -v '^{"timestamp":".*}$' /srv/packaging/log || true)"
+same "escape sequences" "" "$(grep -P '\x1b' /srv/packaging/log || true)"
 journalctl --no-pager --quiet --output=json --unit=aetherium _COMM=aetherium | grep -q '"PRIORITY":"7"' || fail "lines of debug have no priority of their own"
 
 echo "== restarted"
@@ -127,10 +127,10 @@ rm -r /etc/systemd/system/aetherium.service.d
 systemctl daemon-reload
 
 echo "== its first token"
-runuser -u aetherium -- aetherium token create --role admin --name alice --database-url sqlite:///var/lib/aetherium/aetherium.db >/root/packaging/alice.token
+runuser -u aetherium -- aetherium token create --role admin --name alice --database-url sqlite:///var/lib/aetherium/aetherium.db >/srv/packaging/alice.token
 wants_a_token() { [[ $(curl --silent --output /dev/null --write-out '%{http_code}' "$api/workers") == 401 ]]; }
 eventually "the question for a token" wants_a_token
-ask --header "Authorization: Bearer $(cat /root/packaging/alice.token)" "$api/workers" >/dev/null
+ask --header "Authorization: Bearer $(cat /srv/packaging/alice.token)" "$api/workers" >/dev/null
 
 echo "== removed"
 kill "$hypervisor"
@@ -154,6 +154,6 @@ umount /var/lib/aetherium
 echo "== purged"
 dpkg --install "$package"
 dpkg --purge aetherium
-files >/root/packaging/after
-same "what is left" "" "$(diff /root/packaging/before /root/packaging/after || true)"
+files >/srv/packaging/after
+same "what is left" "" "$(diff /srv/packaging/before /srv/packaging/after || true)"
 echo "== done"
