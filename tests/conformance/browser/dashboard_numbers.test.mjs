@@ -56,8 +56,7 @@ describe('numbers of the dashboard', () => {
       assert.equal(changes.kinds.size, 7, `all that changes is among ${[...changes.kinds].join(', ')}`);
       for (const visit of visits.values()) {
         assert.equal(await visit.page.evaluate(() => window.isTheSame), true, 'it was not loaded anew');
-        visit.forgive(OUTAGE);
-        await visit.leave();
+        await visit.leave({ despite: OUTAGE });
       }
     } finally {
       await server.stop();

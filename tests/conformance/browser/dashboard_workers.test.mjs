@@ -43,8 +43,8 @@ describe('workers in the dashboard', () => {
       });
     }
   };
-  const leave = async (visits) => {
-    for (const visit of Object.values(visits)) await visit.leave();
+  const leave = async (visits, expected) => {
+    for (const visit of Object.values(visits)) await visit.leave(expected);
   };
 
   test('3: a worker that falls silent is offline everywhere, with since when and why, and online with its next heartbeat', async () => {
@@ -249,8 +249,7 @@ describe('workers in the dashboard', () => {
         await say(visits, expected);
         const { scheduling_policy: policy, drain } = await fleet.get(`/workers/${id}`);
         assert.deepEqual([policy, drain.reason, drain.number], ['draining', 'a new kernel', 1]);
-        for (const visit of Object.values(visits)) visit.forgive(OUTAGE);
-        await leave(visits);
+        await leave(visits, { despite: OUTAGE });
       } finally {
         await agent.stop();
       }

@@ -221,16 +221,14 @@ export class Visit {
     await this.page.screenshot({ path: path.join(PICTURES, `${name}.png`) });
   }
 
-  /** Takes complaints back that are no fault of the page, such as what a browser says of a server that was stopped. */
-  forgive(like) {
-    this.complaints = this.complaints.filter((complaint) => !like.test(complaint));
-  }
-
-  /** Ends it; nothing may have gone wrong. */
-  async leave() {
+  /**
+   * Ends it; nothing may have gone wrong, but for complaints that are no fault of the page, such as what a browser says of
+   * a server that was stopped. A page that asks periodically complains until its end, so that they are told here.
+   */
+  async leave({ despite } = {}) {
     // What the page has complained of until now is here with the answer. What closing it cuts off is no fault of it.
     await this.page.evaluate(() => {});
-    const complaints = [...this.complaints];
+    const complaints = this.complaints.filter((complaint) => !despite?.test(complaint));
     await this.page.browserContext().close();
     assert.deepEqual(complaints, [], 'complaints of the page');
   }
