@@ -68,6 +68,8 @@ pub struct Blocker {
     pub vm_id: Option<VmId>,
     /// Since when it has been in the way of this drain, as far as that is known.
     pub since: Option<Timestamp>,
+    /// What the worker says of the VM, such as why it could not be moved.
+    pub note: Option<Arc<str>>,
     /// What it is, as a sentence.
     pub message: String,
 }
@@ -141,7 +143,7 @@ impl DrainView {
         let worker = &*self.worker.worker;
         let id = &worker.id;
         let began = |other: Timestamp| Some(self.drain.started_at.map_or(other, |started_at| started_at.max(other)));
-        let blocker = |kind, since, message| Blocker { kind, vm_id: None, since, message };
+        let blocker = |kind, since, message| Blocker { kind, vm_id: None, since, note: None, message };
         let is_offline = self.worker.availability() == Availability::Offline;
         let offline = is_offline.then(|| match worker.life.deregistered_at {
             Some(at) => blocker(BlockerKind::WorkerOffline, Some(at), format!("Worker {id} has left")),
@@ -196,6 +198,6 @@ impl DrainView {
         let note = vm.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
         let message = format!("VM {}{name} {doing}{note}", vm.id);
         let since = self.drain.started_at.map_or(vm.status_since, |started_at| started_at.max(vm.status_since));
-        Blocker { kind, vm_id: Some(vm.id.clone()), since: Some(since), message }
+        Blocker { kind, vm_id: Some(vm.id.clone()), since: Some(since), note: vm.note.clone(), message }
     }
 }

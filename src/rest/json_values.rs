@@ -271,15 +271,17 @@ struct Blocker {
     kind: &'static str,
     vm_id: Option<String>,
     since: OptionalDateTime,
+    note: Option<Arc<str>>,
     message: String,
 }
 
 impl From<Vec<cluster::Blocker>> for Blockers {
     fn from(blockers: Vec<cluster::Blocker>) -> Self {
-        let blocker = |cluster::Blocker { kind, vm_id, since, message }| Blocker {
+        let blocker = |cluster::Blocker { kind, vm_id, since, note, message }| Blocker {
             kind: cluster::BlockerKind::as_str(kind),
             vm_id: vm_id.map(|id: cluster::VmId| id.to_string()),
             since: since.into(),
+            note,
             message,
         };
         Self(blockers.into_iter().map(blocker).collect())

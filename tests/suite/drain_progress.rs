@@ -52,9 +52,9 @@ on_both_databases! {
             "completed_at": null, "overdue_at": null, "ended_at": null, "ended_by": null, "end_reason": null,
             "initial_vms": 1, "remaining_vms": 1, "revision": 3,
             "blockers": [
-                {"kind": "not_acknowledged", "vm_id": null, "since": START,
+                {"kind": "not_acknowledged", "vm_id": null, "since": START, "note": null,
                  "message": "Worker w+1 has not acknowledged the drain: it may still take a VM"},
-                {"kind": "vm_running", "vm_id": "a", "since": START, "message": "VM a (web) is running"},
+                {"kind": "vm_running", "vm_id": "a", "since": START, "note": null, "message": "VM a (web) is running"},
             ],
         });
         shown.assert_json(200, expected.clone());
@@ -83,7 +83,12 @@ on_both_databases! {
         let vms = json!([{"id": "a", "note": "live migration refused: pinned"}]);
         cluster.beat("w1", json!({"incarnation": 1, "vms": vms})).await;
         let drain = cluster.rest().get("/api/v1/workers/w1/drain").await.json();
-        assert_eq!(drain["blockers"][1]["message"], "VM a is running: live migration refused: pinned");
+        let note = "live migration refused: pinned";
+        assert_eq!(drain["blockers"][1]["message"], format!("VM a is running: {note}"));
+        assert_eq!(drain["blockers"][1]["note"], note);
+        let told = cluster.graphql("{ worker(id: \"w1\") { drain { blockers { vmId note } } } }").await;
+        let blockers = json!([{"vmId": null, "note": null}, {"vmId": "a", "note": note}]);
+        assert_eq!(told["worker"]["drain"]["blockers"], blockers);
     }
 
     async fn a_wait_ends_when_the_drain_is_as_wanted_and_not_before(cluster: TestCluster) {

@@ -319,6 +319,7 @@ planned! { {} DrainBlocker(blocker: DrainBlocker) {
     kind: BlockerKind [everywhere] = blocker.kind;
     vm_id: OptionalId [everywhere] = blocker.vm_id.as_deref().map(String::as_str);
     since: OptionalDateTime [everywhere] = blocker.since.as_ref().map(|time| time.0);
+    note: OptionalText [everywhere] = blocker.note.as_deref();
     message: Text [everywhere] = &*blocker.message;
 } }
 planned! { {} ZoneStats(zone: ZoneStats) {

@@ -143,14 +143,16 @@ pub struct DrainBlocker {
     pub vm_id: OptionalId,
     /// Since when it has been in the way of this drain; null if that is not known.
     pub since: OptionalDateTime,
+    /// What the worker says of the VM, such as why it could not be moved; null if nothing.
+    pub note: Option<Arc<str>>,
     /// What it is, as a sentence.
     pub message: Arc<str>,
 }
 
 impl From<cluster::Blocker> for DrainBlocker {
-    fn from(cluster::Blocker { kind, vm_id, since, message }: cluster::Blocker) -> Self {
+    fn from(cluster::Blocker { kind, vm_id, since, note, message }: cluster::Blocker) -> Self {
         let vm_id = vm_id.map(|id| ID::from(id.as_str()));
-        Self { kind: kind.into(), vm_id, since: OptionalDateTime::of(since), message: message.into() }
+        Self { kind: kind.into(), vm_id, since: OptionalDateTime::of(since), note, message: message.into() }
     }
 }
 

@@ -550,6 +550,13 @@ fn drain_blocker() -> Object {
                     "Since when it has been in the way of this drain; `null` if that is not known.",
                 ),
             ),
+            (
+                "note",
+                described(
+                    or_null(any_text()),
+                    "What the worker says of the VM, such as why it could not be moved; `null` if nothing.",
+                ),
+            ),
             ("message", described(any_text(), "What it is, as a sentence.")),
         ],
     )
