@@ -9,10 +9,12 @@
 //! process only are measured by [`Clock::monotonic`], which never goes back. Intervals and time-outs are in
 //! [`timing`](crate::timing).
 
+use std::cmp::Ordering;
+use std::fmt;
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{self, AtomicI64, AtomicU64};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Datelike as _, SecondsFormat, Timelike as _, Utc};
@@ -21,6 +23,50 @@ use tokio::time::sleep;
 
 /// An instant in UTC, in whole milliseconds, which both databases and both protocols carry without loss.
 pub type Timestamp = DateTime<Utc>;
+
+/// A [`Timestamp`] in seven bytes instead of twelve, for objects of which there are millions. Seven bytes of milliseconds
+/// hold every instant that a `Timestamp` can be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct CompactTimestamp([u8; 7]);
+
+impl CompactTimestamp {
+    /// The instant.
+    pub fn get(self) -> Timestamp {
+        DateTime::from_timestamp_millis(self.unix_ms()).unwrap_or(DateTime::UNIX_EPOCH)
+    }
+
+    fn unix_ms(self) -> i64 {
+        let [a, b, c, d, e, f, g] = self.0;
+        // In the upper bytes, so that shifting them down again brings the sign along.
+        i64::from_le_bytes([0, a, b, c, d, e, f, g]) >> 8
+    }
+}
+
+impl From<Timestamp> for CompactTimestamp {
+    /// What is finer than a millisecond is lost.
+    fn from(time: Timestamp) -> Self {
+        let [a, b, c, d, e, f, g, _sign] = time.timestamp_millis().to_le_bytes();
+        Self([a, b, c, d, e, f, g])
+    }
+}
+
+impl Ord for CompactTimestamp {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.unix_ms().cmp(&other.unix_ms())
+    }
+}
+
+impl PartialOrd for CompactTimestamp {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl fmt::Debug for CompactTimestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.get(), f)
+    }
+}
 
 /// By how much the clock has to be set at once to wake tasks that wait for a moment, in milliseconds.
 const STEP_MS: u64 = 50;
@@ -47,7 +93,7 @@ impl LastSet {
     /// Has to be called before the clock is set: a reader of the new time has to find this.
     fn note(&self, before: i64, after: i64, passed: Duration) {
         if before.abs_diff(after) > SET_MS {
-            self.0.store(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1), Ordering::Release);
+            self.0.store(u64::try_from(passed.as_millis()).unwrap_or(u64::MAX).max(1), atomic::Ordering::Release);
         }
     }
 }
@@ -76,9 +122,9 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         let unix_ms = match &*self.0 {
             ClockSource::Anchored { started, unix_ms_at_start, .. } => {
-                unix_ms_at_start.load(Ordering::Acquire) + whole_milliseconds(started.elapsed())
+                unix_ms_at_start.load(atomic::Ordering::Acquire) + whole_milliseconds(started.elapsed())
             }
-            ClockSource::Manual { unix_ms, .. } => unix_ms.load(Ordering::Acquire),
+            ClockSource::Manual { unix_ms, .. } => unix_ms.load(atomic::Ordering::Acquire),
         };
         DateTime::from_timestamp_millis(unix_ms).unwrap_or(DateTime::UNIX_EPOCH)
     }
@@ -88,7 +134,7 @@ impl Clock {
         match &*self.0 {
             ClockSource::Anchored { started, .. } => started.elapsed(),
             ClockSource::Manual { monotonic_ms, .. } => {
-                Duration::from_millis(u64::try_from(monotonic_ms.load(Ordering::Relaxed)).unwrap_or(0))
+                Duration::from_millis(u64::try_from(monotonic_ms.load(atomic::Ordering::Relaxed)).unwrap_or(0))
             }
         }
     }
@@ -97,7 +143,7 @@ impl Clock {
     /// the clock do not tell that: it may have been set forward and back in between.
     pub fn last_set(&self) -> Option<Duration> {
         let (ClockSource::Anchored { last_set, .. } | ClockSource::Manual { last_set, .. }) = &*self.0;
-        Some(last_set.0.load(Ordering::Acquire)).filter(|ms| *ms > 0).map(Duration::from_millis)
+        Some(last_set.0.load(atomic::Ordering::Acquire)).filter(|ms| *ms > 0).map(Duration::from_millis)
     }
 
     /// Sets the system clock to the time of the database. A manual clock is not set: the test decides.
@@ -105,8 +151,8 @@ impl Clock {
         if let ClockSource::Anchored { started, unix_ms_at_start, last_set, moved } = &*self.0 {
             let passed = started.elapsed();
             let start = database_now.timestamp_millis() - whole_milliseconds(passed);
-            last_set.note(unix_ms_at_start.load(Ordering::Relaxed), start, passed);
-            let before = unix_ms_at_start.swap(start, Ordering::Release);
+            last_set.note(unix_ms_at_start.load(atomic::Ordering::Relaxed), start, passed);
+            let before = unix_ms_at_start.swap(start, atomic::Ordering::Release);
             if before.abs_diff(start) > STEP_MS {
                 moved.notify_waiters();
             }
@@ -116,8 +162,8 @@ impl Clock {
     /// Moves a manual clock forward; the system clock moves by itself.
     pub fn advance(&self, by: Duration) {
         if let ClockSource::Manual { unix_ms, monotonic_ms, moved, .. } = &*self.0 {
-            unix_ms.fetch_add(whole_milliseconds(by), Ordering::Relaxed);
-            monotonic_ms.fetch_add(whole_milliseconds(by), Ordering::Relaxed);
+            unix_ms.fetch_add(whole_milliseconds(by), atomic::Ordering::Relaxed);
+            monotonic_ms.fetch_add(whole_milliseconds(by), atomic::Ordering::Relaxed);
             moved.notify_waiters();
         }
     }
@@ -126,8 +172,8 @@ impl Clock {
     /// [`observe`](Self::observe).
     pub fn set(&self, now: Timestamp) {
         if let ClockSource::Manual { unix_ms, last_set, moved, .. } = &*self.0 {
-            last_set.note(unix_ms.load(Ordering::Relaxed), now.timestamp_millis(), self.monotonic());
-            unix_ms.store(now.timestamp_millis(), Ordering::Release);
+            last_set.note(unix_ms.load(atomic::Ordering::Relaxed), now.timestamp_millis(), self.monotonic());
+            unix_ms.store(now.timestamp_millis(), atomic::Ordering::Release);
             moved.notify_waiters();
         }
     }
@@ -252,6 +298,21 @@ mod tests {
             prop_assert_eq!(text.as_str(), time.to_rfc3339_opts(SecondsFormat::AutoSi, true));
             prop_assert_eq!(with_milliseconds(time), time.to_rfc3339_opts(SecondsFormat::Millis, false));
         }
+    }
+
+    #[test]
+    fn a_compact_timestamp_is_any_instant_in_whole_milliseconds() {
+        let at = |unix_ms| DateTime::from_timestamp_millis(unix_ms).unwrap();
+        let (first, last) = (DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
+        let first = at(first.timestamp_millis());
+        let instants = [first, at(-1), at(0), at(1), at(1_762_077_600_123), at(last.timestamp_millis())];
+        for pair in instants.windows(2) {
+            assert!(CompactTimestamp::from(pair[0]) < CompactTimestamp::from(pair[1]));
+        }
+        for instant in instants {
+            assert_eq!(CompactTimestamp::from(instant).get(), instant);
+        }
+        assert_eq!(size_of::<Option<CompactTimestamp>>(), 8);
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //! that it is overdue. What is left on the worker is not in the record: progress and blockers are read from the present
 //! state, in [`drain_view`](super::drain_view).
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -14,10 +13,11 @@ use std::time::Duration;
 use chrono::TimeDelta;
 
 use super::status::words;
+use super::text_map::TextMap;
 use crate::clock::Timestamp;
 
 /// Texts of the operators' own, by key.
-pub type Metadata = BTreeMap<Arc<str>, Arc<str>>;
+pub type Metadata = TextMap;
 
 words! {
     /// How far a drain has come.

@@ -195,9 +195,10 @@ impl DrainView {
             VmStatus::Stopping => (BlockerKind::VmStopping, "is stopping"),
         };
         let name = if *vm.name == *vm.id.as_str() { String::new() } else { format!(" ({})", vm.name) };
-        let note = vm.note.as_ref().map(|note| format!(": {note}")).unwrap_or_default();
+        let note = vm.note().map(|note| format!(": {note}")).unwrap_or_default();
         let message = format!("VM {}{name} {doing}{note}", vm.id);
-        let since = self.drain.started_at.map_or(vm.status_since, |started_at| started_at.max(vm.status_since));
-        Blocker { kind, vm_id: Some(vm.id.clone()), since: Some(since), note: vm.note.clone(), message }
+        let status_since = vm.status_since.get();
+        let since = self.drain.started_at.map_or(status_since, |started_at| started_at.max(status_since));
+        Blocker { kind, vm_id: Some(vm.id.clone()), since: Some(since), note: vm.note().cloned(), message }
     }
 }

@@ -308,11 +308,10 @@ mod tests {
                 status: if *runs { VmStatus::Running } else { VmStatus::Stopped },
                 vcpus: *vcpus,
                 memory_mb: *memory_mb,
-                created_at: Timestamp::UNIX_EPOCH,
+                created_at: Timestamp::UNIX_EPOCH.into(),
                 started_at: None,
-                status_since: Timestamp::UNIX_EPOCH,
-                note: None,
-                reservation_id: None,
+                status_since: Timestamp::UNIX_EPOCH.into(),
+                extras: None,
                 revision: 1,
             })
         });

@@ -183,15 +183,15 @@ macro_rules! vm_fields {
             revision: Int53 [detail] = vm.vm.revision;
             /// When the server first heard of the VM, by its own clock. It stays when another worker takes the VM over
             /// before this one has told that it is gone.
-            created_at: DateTime [detail] = vm.vm.created_at;
+            created_at: DateTime [detail] = vm.vm.created_at.get();
             /// When it began to run for the last time; null if it has not been running since `created_at`.
-            started_at: OptionalDateTime [detail] = vm.vm.started_at;
+            started_at: OptionalDateTime [detail] = vm.vm.started_at.map(|at| at.get());
             /// Since when it has its status.
-            status_since: DateTime [detail] = vm.vm.status_since;
+            status_since: DateTime [detail] = vm.vm.status_since.get();
             /// What its worker says of it, such as why it could not be moved; null, and left out in REST, if nothing.
-            note: OmittedText [optional] = vm.vm.note.as_deref();
+            note: OmittedText [optional] = vm.vm.note().map(|note| &**note);
             /// The reservation that it takes, as its worker reports it; null, and left out in REST, if there is none.
-            reservation_id: OmittedId [optional] = vm.vm.reservation_id.as_deref();
+            reservation_id: OmittedId [optional] = vm.vm.reservation_id().map(|id| &**id);
         }
     } };
 }

@@ -14,7 +14,7 @@ pub struct LabelFilter {
 impl LabelFilter {
     /// Whether it is among these labels.
     pub fn is_on(&self, labels: &Labels) -> bool {
-        let value = labels.get(self.key.as_str());
+        let value = labels.get(&self.key);
         value.is_some_and(|value| self.value.as_deref().is_none_or(|wanted| wanted == &**value))
     }
 }

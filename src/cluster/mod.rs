@@ -35,6 +35,7 @@ mod sort_key;
 mod sorted_list;
 mod stats;
 mod status;
+mod text_map;
 mod totals;
 mod uptime;
 mod valid_until;
@@ -80,7 +81,7 @@ pub use stats::{ClusterStats, STATS_ID, ZoneStats, zone_id};
 pub use status::{Availability, SchedulingPolicy, UnknownWord, VmStatus, WorkerStatus};
 pub use uptime::Uptime;
 pub use view::{View, VmView, WorkerView};
-pub use vm::Vm;
+pub use vm::{Vm, VmExtras};
 pub use vm_order::{VmOrder, VmOrderField};
 pub use worker::{
     Boot, Boots, EARLIER_BOOT_IDS, Identity, Labels, Life, LivenessCutoff, PolicyError, Tombstone, Usage, Worker,

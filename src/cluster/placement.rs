@@ -462,7 +462,7 @@ pub(super) mod tests {
         let vms = (0..usage.3).map(|vm| {
             let (name, status) = ("vm".into(), VmStatus::Running);
             let vm_id = VmId::parse(&format!("{id}-{vm}")).unwrap();
-            let at = Timestamp::UNIX_EPOCH;
+            let at = Timestamp::UNIX_EPOCH.into();
             Arc::new(Vm {
                 id: vm_id,
                 worker_id: id.clone(),
@@ -473,8 +473,7 @@ pub(super) mod tests {
                 created_at: at,
                 started_at: None,
                 status_since: at,
-                note: None,
-                reservation_id: None,
+                extras: None,
                 revision: 1,
             })
         });
@@ -552,7 +551,10 @@ pub(super) mod tests {
                     wanted.without_workers.contains(worker.id.as_str()) || wanted.without_zones.contains(&zone),
                 ),
                 (Reason::Zone, wanted.zones.as_ref().is_some_and(|zones| !zones.contains(&zone))),
-                (Reason::Labels, !wanted.labels.is_empty() && &*worker.identity.labels["env"] != "prod"),
+                (
+                    Reason::Labels,
+                    !wanted.labels.is_empty() && worker.identity.labels.get("env").is_none_or(|env| &**env != "prod"),
+                ),
                 (Reason::Capabilities, !wanted.capabilities.is_empty() && worker.identity.capabilities.is_empty()),
                 (Reason::Offline, worker.life.deregistered_at.is_some()),
                 (Reason::Draining, worker.policy == SchedulingPolicy::Draining),

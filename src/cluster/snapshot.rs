@@ -89,11 +89,22 @@ pub enum IndexedOrder {
     Zone,
 }
 
-/// The reports of one VM.
+/// The reports of one VM, at least one.
 #[derive(Clone, Debug)]
-pub struct VmReports {
+pub struct VmReports(Reports);
+
+#[derive(Clone, Debug)]
+enum Reports {
+    /// The only report, which none went from beside since this server has started: as of nearly all VMs.
+    One(Arc<Vm>),
+    Several(Box<SeveralReports>),
+}
+
+/// Reports of one VM of which there are several, or were.
+#[derive(Clone, Debug)]
+struct SeveralReports {
     id: VmId,
-    /// By the ids of their workers; nearly always one.
+    /// By the ids of their workers.
     reports: Vec<Arc<Vm>>,
     /// The revision at which a report last went while others stayed, or a later one; 0 if none went since this server
     /// has started.
@@ -101,35 +112,61 @@ pub struct VmReports {
 }
 
 impl VmReports {
+    /// The reports of a VM, by the ids of their workers; none without any.
+    fn of(id: &VmId, reports: Vec<Arc<Vm>>, last_removal: u64) -> Option<Self> {
+        match reports.as_slice() {
+            [] => None,
+            [only] if last_removal == 0 => Some(Self(Reports::One(only.clone()))),
+            _ => Some(Self(Reports::Several(Box::new(SeveralReports { id: id.clone(), reports, last_removal })))),
+        }
+    }
+
+    fn as_slice(&self) -> &[Arc<Vm>] {
+        match &self.0 {
+            Reports::One(only) => std::slice::from_ref(only),
+            Reports::Several(several) => &several.reports,
+        }
+    }
+
+    fn last_removal(&self) -> u64 {
+        match &self.0 {
+            Reports::One(_) => 0,
+            Reports::Several(several) => several.last_removal,
+        }
+    }
+
     /// The workers that report it.
     pub fn workers(&self) -> impl Iterator<Item = &WorkerId> {
-        self.reports.iter().map(|vm| &vm.worker_id)
+        self.as_slice().iter().map(|vm| &vm.worker_id)
     }
 
     /// The reports of all workers but one.
     pub fn of_others<'a>(&'a self, worker: &WorkerId) -> impl Iterator<Item = &'a Arc<Vm>> {
-        self.reports.iter().filter(move |vm| vm.worker_id != *worker)
+        self.as_slice().iter().filter(move |vm| vm.worker_id != *worker)
     }
 
     /// The id of the VM.
     pub fn id(&self) -> &VmId {
-        &self.id
+        match &self.0 {
+            Reports::One(only) => &only.id,
+            Reports::Several(several) => &several.id,
+        }
     }
 
     /// The one report, if there is only one.
     pub fn only(&self) -> Option<&Arc<Vm>> {
-        match self.reports.as_slice() {
+        match self.as_slice() {
             [only] => Some(only),
             _ => None,
         }
     }
 
     fn holds_slot(&self) -> bool {
-        self.reports.iter().any(|vm| vm.status.holds_slot())
+        self.as_slice().iter().any(|vm| vm.status.holds_slot())
     }
 
     fn is_duplicate(&self) -> bool {
-        self.reports.iter().filter(|vm| vm.status.holds_slot()).count() > 1
+        self.as_slice().iter().filter(|vm| vm.status.holds_slot()).count() > 1
     }
 }
 
@@ -147,7 +184,7 @@ impl Keyed for VmId {
 
 impl Keyed for VmReports {
     fn key(&self) -> &str {
-        self.id.as_str()
+        self.id().as_str()
     }
 }
 
@@ -290,19 +327,19 @@ impl Snapshot {
         let mut vms: Vec<Arc<Vm>> = workers.iter().flat_map(|worker| worker.usage.vms.iter().cloned()).collect();
         // The sort is stable, so that the reports of one VM stay in the order of their workers' ids.
         vms.sort_by(|one, other| one.id.cmp(&other.id));
-        let ids = vms.chunk_by(|one, other| one.id == other.id).count();
-        let mut reports = Vec::with_capacity(ids);
-        for of_one in vms.chunk_by(|one, other| one.id == other.id) {
-            let Some(first) = of_one.first() else { continue };
-            let entry = VmReports { id: first.id.clone(), reports: of_one.to_vec(), last_removal: 0 };
+        let reports = || vms.chunk_by(|one, other| one.id == other.id);
+        let entries = reports().filter_map(|of_one| match of_one {
+            [] => None,
+            [only] => Some(VmReports(Reports::One(only.clone()))),
+            [first, ..] => VmReports::of(&first.id, of_one.to_vec(), 0),
+        });
+        let entries = entries.inspect(|entry| {
             next.vms_holding_slots += usize::from(entry.holds_slot());
             if entry.is_duplicate() {
-                Arc::make_mut(&mut next.duplicates).insert(entry.id.clone());
+                Arc::make_mut(&mut next.duplicates).insert(entry.id().clone());
             }
-            reports.push(entry);
-        }
-        drop(vms);
-        next.vms = SortedList::from_sorted(reports.into_iter());
+        });
+        next.vms = SortedList::from_sorted_with_len(entries, reports().count());
         next.workers = SortedList::from_sorted(workers.into_iter());
         next
     }
@@ -404,7 +441,7 @@ impl Snapshot {
     /// reports went before this server started is not known.
     pub(super) fn reports_revision(&self, id: &str) -> u64 {
         self.find_vm(id).map_or(self.revision, |entry| match entry.only() {
-            Some(vm) => vm.revision.max(entry.last_removal),
+            Some(vm) => vm.revision.max(entry.last_removal()),
             None => self.revision,
         })
     }
@@ -546,7 +583,7 @@ impl Snapshot {
 
     /// The authoritative report of a VM: the latest of those that hold a slot; if none does, the latest of all.
     pub fn authoritative_report<'a>(&'a self, reports: &'a VmReports) -> Option<&'a Arc<Vm>> {
-        match reports.reports.as_slice() {
+        match reports.as_slice() {
             [only] => Some(only),
             several => several.iter().max_by_key(|vm| self.precedence(vm)),
         }
@@ -607,7 +644,7 @@ impl Snapshot {
 
     /// Whether a VM holds a slot on a worker in a zone, other than one worker.
     fn holds_slot_in_zone(&self, id: &VmId, zone: &str, except: &WorkerId) -> bool {
-        let reports = self.vms.search(id.as_str()).into_iter().flat_map(|entry| &entry.reports);
+        let reports = self.vms.search(id.as_str()).into_iter().flat_map(VmReports::as_slice);
         let mut others = reports.filter(|vm| vm.worker_id != *except && vm.status.holds_slot());
         others.any(|vm| self.workers.search(vm.worker_id.as_str()).is_some_and(|other| &*other.identity.zone == zone))
     }
@@ -642,23 +679,21 @@ impl Snapshot {
     fn edit_reports(&mut self, id: &VmId, revision: u64, edit: impl FnOnce(&mut Vec<Arc<Vm>>)) {
         let before = self.vms.search(id.as_str());
         self.vms_holding_slots -= usize::from(before.is_some_and(VmReports::holds_slot));
-        let new = || VmReports { id: id.clone(), reports: Vec::with_capacity(1), last_removal: 0 };
-        let mut entry = before.cloned().unwrap_or_else(new);
-        let (was_duplicate, count) = (entry.is_duplicate(), entry.reports.len());
-        edit(&mut entry.reports);
-        if entry.reports.len() < count {
-            entry.last_removal = revision;
-        }
-        self.vms_holding_slots += usize::from(entry.holds_slot());
-        match (was_duplicate, entry.is_duplicate()) {
+        let mut reports = before.map_or_else(|| Vec::with_capacity(1), |before| before.as_slice().to_vec());
+        let (was_duplicate, count) = (before.is_some_and(VmReports::is_duplicate), reports.len());
+        let last_removal = before.map_or(0, VmReports::last_removal);
+        edit(&mut reports);
+        let last_removal = if reports.len() < count { revision } else { last_removal };
+        let entry = VmReports::of(id, reports, last_removal);
+        self.vms_holding_slots += usize::from(entry.as_ref().is_some_and(VmReports::holds_slot));
+        match (was_duplicate, entry.as_ref().is_some_and(VmReports::is_duplicate)) {
             (false, true) => _ = Arc::make_mut(&mut self.duplicates).insert(id.clone()),
             (true, false) => _ = Arc::make_mut(&mut self.duplicates).remove(id),
             (false, false) | (true, true) => {}
         }
-        if entry.reports.is_empty() {
-            self.vms.remove(id.as_str());
-        } else {
-            self.vms.insert(entry);
+        match entry {
+            Some(entry) => _ = self.vms.insert(entry),
+            None => _ = self.vms.remove(id.as_str()),
         }
     }
 }

@@ -65,11 +65,19 @@ impl<T> SortedList<T> {
     /// A list of elements that are in ascending order of their keys: much faster than to insert one after the other.
     pub fn from_sorted(elements: impl ExactSizeIterator<Item = T>) -> Self {
         let len = elements.len();
+        Self::from_sorted_with_len(elements, len)
+    }
+
+    /// The same for an iterator that does not know how many elements it has, which is `len`: so that millions of them need
+    /// not be collected before.
+    pub fn from_sorted_with_len(elements: impl Iterator<Item = T>, len: usize) -> Self {
         let mut elements = elements.peekable();
         let mut chunks = Vec::with_capacity(len.div_ceil(MAX_CHUNK));
+        let mut rest = len;
         while elements.peek().is_some() {
-            let mut chunk = Vec::with_capacity(elements.len().min(MAX_CHUNK));
+            let mut chunk = Vec::with_capacity(rest.min(MAX_CHUNK));
             chunk.extend(elements.by_ref().take(MAX_CHUNK));
+            rest = rest.saturating_sub(chunk.len());
             chunks.push(Arc::new(chunk.into()));
         }
         Self { chunks: Arc::new(chunks), len }

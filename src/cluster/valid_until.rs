@@ -64,7 +64,7 @@ mod tests {
             hostname: text.clone(),
             address: text.clone(),
             zone: text,
-            labels: Labels::new(),
+            labels: Labels::default(),
             capabilities: Vec::new(),
             cpu_cores: 1,
             memory_mb: 1,

@@ -84,9 +84,9 @@ impl VmOrderField {
             }
             Self::Vcpus => (SortKey::VmCpus(vm.vcpus), revision()),
             Self::Memory => (SortKey::VmMemory(vm.memory_mb), revision()),
-            Self::CreatedAt => (SortKey::VmCreated(vm.created_at), revision()),
-            Self::StartedAt => (SortKey::VmStarted(vm.started_at), revision()),
-            Self::StatusSince => (SortKey::VmStatusSince(vm.status_since), revision()),
+            Self::CreatedAt => (SortKey::VmCreated(vm.created_at.get()), revision()),
+            Self::StartedAt => (SortKey::VmStarted(vm.started_at.map(|at| at.get())), revision()),
+            Self::StatusSince => (SortKey::VmStatusSince(vm.status_since.get()), revision()),
         }
     }
 }

@@ -8,7 +8,6 @@
 //! inventory, unless it says that the host itself was restarted. What is refused, and what is told of a transition, is
 //! decided by the commands of the [`journal`](crate::journal).
 
-use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +19,7 @@ use super::free_capacity::{FreeCapacity, Reserved};
 use super::id::WorkerId;
 use super::sorted_list::Keyed;
 use super::status::{Availability, SchedulingPolicy, WorkerStatus};
+use super::text_map::TextMap;
 use super::vm::Vm;
 use crate::auth::{Action, Denied, Permit, Principal, Target, TokenId};
 use crate::clock::Timestamp;
@@ -30,7 +30,7 @@ use crate::render::RenderCache;
 pub const EARLIER_BOOT_IDS: usize = 32;
 
 /// Labels by key.
-pub type Labels = BTreeMap<Arc<str>, Arc<str>>;
+pub type Labels = TextMap;
 
 /// A machine that runs VMs. Copies are cheap: the large parts are shared.
 #[derive(Clone, Debug, PartialEq)]

@@ -134,14 +134,13 @@ impl LivenessSigns {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use std::collections::BTreeMap;
     use std::sync::Arc;
     use std::time::Duration;
 
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::cluster::{Changes, Identity, Life};
+    use crate::cluster::{Changes, Identity, Labels, Life};
 
     /// A cluster of one worker, whose last heartbeat that counted has this number, and was at this second.
     pub(in crate::journal) fn cluster(sequence: u64, late_sequence: Option<u64>, last_seen: i64) -> Snapshot {
@@ -150,7 +149,7 @@ pub(super) mod tests {
             hostname: text.clone(),
             address: text.clone(),
             zone: text,
-            labels: BTreeMap::new(),
+            labels: Labels::default(),
             capabilities: Vec::new(),
             cpu_cores: 1,
             memory_mb: 1,

@@ -75,10 +75,10 @@ pub fn take(before: &Worker, worker: &mut Worker, offline_after: Duration, batch
         }
         // A VM that was there already came without a reservation that is for it, unless its report says so only now.
         let is_new = known.is_none_or(|known| !known.status.holds_slot());
-        let says_so = vm.reservation_id.as_deref().and_then(|id| batch.find_reservation(id)).cloned();
+        let says_so = vm.reservation_id().and_then(|id| batch.find_reservation(id)).cloned();
         let named = || batch.reservation_for_vm(&vm.id).filter(|_| is_new).cloned();
         let Some(reservation) = says_so.or_else(named) else { continue };
-        if let Some(place) = slot_for(&reservation, &vm.id, worker, vm.reservation_id.is_some(), batch) {
+        if let Some(place) = slot_for(&reservation, &vm.id, worker, vm.reservation_id().is_some(), batch) {
             take_slot(&reservation, place, &vm.id, worker, offline_after, batch);
         }
     }

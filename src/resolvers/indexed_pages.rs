@@ -354,9 +354,8 @@ mod tests {
                         let id = VmId::parse(&format!("vm{vm:02}")).unwrap();
                         let status = [VmStatus::Running, VmStatus::Stopped, VmStatus::Created][usize::from(status)];
                         let (name, worker_id) = (id.shared(), worker.id.clone());
-                        let started_at = (status == VmStatus::Running).then(|| at(revision));
-                        let (created_at, status_since) = (at(revision), at(revision));
-                        let (note, reservation_id) = (None, None);
+                        let started_at = (status == VmStatus::Running).then(|| at(revision).into());
+                        let (created_at, status_since) = (at(revision).into(), at(revision).into());
                         Arc::new(Vm {
                             id,
                             worker_id,
@@ -367,8 +366,7 @@ mod tests {
                             created_at,
                             started_at,
                             status_since,
-                            note,
-                            reservation_id,
+                            extras: None,
                             revision,
                         })
                     })

@@ -268,7 +268,8 @@ fn version_of_vm(vm: &VmView, hasher: &mut impl Hasher) {
     let kept = &vm.vm;
     (kept.id.as_str(), kept.worker_id.as_str(), kept.revision, &kept.name, kept.status).hash(hasher);
     (kept.vcpus, kept.memory_mb, vm.is_duplicate()).hash(hasher);
-    (kept.created_at, kept.started_at, kept.status_since, &kept.note, &kept.reservation_id).hash(hasher);
+    (kept.created_at.get(), kept.started_at.map(|at| at.get()), kept.status_since.get()).hash(hasher);
+    (kept.note(), kept.reservation_id()).hash(hasher);
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use super::{ItemPlan, Plan, PlanInput};
 use crate::clock::Timestamp;
 use crate::cluster::{
     Actor, Audit, Author, Changes, Cursor, DrainRequest, Event, EventKind, Identity, Life, Snapshot, Tombstone, View,
-    Vm, VmId, VmStatus, Worker, WorkerId,
+    Vm, VmExtras, VmId, VmStatus, Worker, WorkerId,
 };
 use crate::graphql::execution::budget::{Budget, MAX_OBJECTS};
 use crate::graphql::execution::merge::merge;
@@ -384,11 +384,13 @@ fn vm(worker: &str, number: u64, status: VmStatus, revision: u64) -> Arc<Vm> {
         status,
         vcpus: 2,
         memory_mb: 2_048,
-        created_at: Timestamp::UNIX_EPOCH + TimeDelta::milliseconds(1_500),
-        started_at: (status == VmStatus::Running).then_some(Timestamp::UNIX_EPOCH),
-        status_since: Timestamp::UNIX_EPOCH,
-        note: number.is_multiple_of(2).then(|| "says \"no\"".into()),
-        reservation_id: number.is_multiple_of(3).then(|| "r-1".into()),
+        created_at: (Timestamp::UNIX_EPOCH + TimeDelta::milliseconds(1_500)).into(),
+        started_at: (status == VmStatus::Running).then_some(Timestamp::UNIX_EPOCH.into()),
+        status_since: Timestamp::UNIX_EPOCH.into(),
+        extras: VmExtras::of(
+            number.is_multiple_of(2).then(|| "says \"no\"".into()),
+            number.is_multiple_of(3).then(|| "r-1".into()),
+        ),
         revision,
     })
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::{Command, Lane, events_if_back, known_vms, mark_alive, rows_of_drain};
 use crate::auth::Action;
-use crate::clock::Timestamp;
+use crate::clock::{CompactTimestamp, Timestamp};
 use crate::cluster::{
-    Actor, Availability, EventKind, LivenessCutoff, MeasuredLoad, PolicyError, Snapshot, Tombstone, Vm, VmId, VmStatus,
-    Worker,
+    Actor, Availability, EventKind, LivenessCutoff, MeasuredLoad, PolicyError, Snapshot, Tombstone, Vm, VmExtras, VmId,
+    VmStatus, Worker,
 };
 use crate::error::{Error, Result};
 use crate::journal::batch::{Batch, ColumnGroup, EventDetails};
@@ -301,6 +301,7 @@ fn apply_inventory(worker: &mut Worker, inventory: &Inventory, batch: &Batch<'_>
     for id in removed {
         vms.remove(id.as_str());
     }
+    let at = CompactTimestamp::from(batch.at);
     for report in reports {
         let id = match VmId::parse(&report.id) {
             Ok(id) => id,
@@ -317,11 +318,10 @@ fn apply_inventory(worker: &mut Worker, inventory: &Inventory, batch: &Batch<'_>
             status: report.status,
             vcpus: report.vcpus,
             memory_mb: report.memory_mb,
-            created_at: batch.at,
-            started_at: (report.status == VmStatus::Running).then_some(batch.at),
-            status_since: batch.at,
-            note: report.note.clone(),
-            reservation_id: report.reservation_id.clone(),
+            created_at: at,
+            started_at: (report.status == VmStatus::Running).then_some(at),
+            status_since: at,
+            extras: VmExtras::of(report.note.clone(), report.reservation_id.clone()),
             revision: batch.revision,
         };
         let vm = match worker.vm(id.as_str()) {
@@ -452,9 +452,9 @@ fn record_vm_events(before: &Worker, after: &Worker, batch: &mut Batch<'_>) {
             }
         };
         let is_now = if kind == EventKind::VmChanged { "is now" } else { "is" };
-        let message = match (kind, &new.note) {
+        let message = match (kind, new.note()) {
             (EventKind::VmStopped | EventKind::VmFailed, _) => format!("VM {} {} on worker {id}", new.id, new.status),
-            (_, Some(note)) if old.is_some_and(|old| old.status == new.status && old.note != new.note) => {
+            (_, Some(note)) if old.is_some_and(|old| old.status == new.status && old.note() != new.note()) => {
                 format!("VM {} is {} on worker {id}: {note}", new.id, new.status)
             }
             _ => format!("VM {} {is_now} {} on worker {id}", new.id, new.status),

@@ -188,8 +188,8 @@ mod tests {
     use crate::auth::{Caller, GeneratedToken, Principal, Role, TokenId, TokenKind, TokenScope};
     use crate::clock::{Clock, Timestamp};
     use crate::cluster::{
-        Actor, Distinct, DrainRequest, EvacuationPlan, Identity, PlacementConstraints, PlacementStrategy, PurgeFilter,
-        ReservationId, Vm, VmId, VmSize, VmStatus, WorkerFilter, WorkerId,
+        Actor, Distinct, DrainRequest, EvacuationPlan, Identity, Labels, PlacementConstraints, PlacementStrategy,
+        PurgeFilter, ReservationId, Vm, VmId, VmSize, VmStatus, WorkerFilter, WorkerId,
     };
     use crate::error::Error;
     use crate::journal::liveness_signs::{LivenessSigns, NotedSign};
@@ -244,7 +244,7 @@ mod tests {
             hostname: text.clone(),
             address: text.clone(),
             zone: text,
-            labels: BTreeMap::new(),
+            labels: Labels::default(),
             capabilities: Vec::new(),
             cpu_cores: 1,
             memory_mb: 1,

@@ -103,7 +103,7 @@ mod tests {
             hostname: "h".into(),
             address: "a:1".into(),
             zone: "".into(),
-            labels: Labels::new(),
+            labels: Labels::default(),
             capabilities: Vec::new(),
             cpu_cores: 1,
             memory_mb: 1,

@@ -20,7 +20,7 @@ use crate::clock::{Timestamp, with_milliseconds};
 use crate::cluster::{
     Actor, Audit, Author, Boot, Boots, Changes, Cursor, Deadline, Drain, Epoch, Epochs, Event, Identity, InvalidId,
     Life, PolicyError, Reservation, ReservationId, Reserved, ReservedSlot, Snapshot, Tombstone, UnknownWord, Usage, Vm,
-    VmId, VmSize, VmStatus, Worker, WorkerId, WorkerVms,
+    VmExtras, VmId, VmSize, VmStatus, Worker, WorkerId, WorkerVms,
 };
 use crate::error::Error;
 use crate::journal::idempotency_record::{IdempotencyRecord, StoredResponse};
@@ -87,29 +87,43 @@ pub async fn changes_since(
     pruned_through: PrunedThrough,
 ) -> Result<Changes, Error> {
     let since = signed(base.revision);
-    let workers = worker::Entity::changed_since(since).all(transaction).await?;
-    // Most commits of other servers are heartbeats that change no VM, and each statement is a round trip.
-    let may_have_vms = since == 0 || workers.iter().any(|row| row.vms_revision > since);
-    let mut vms = if may_have_vms { vms_of_workers_changed_since(transaction, since).await? } else { HashMap::new() };
-    let may_have_drains = workers.iter().any(|row| row.drain_number > 0 && row.drain_revision > since);
-    let mut drains = if may_have_drains { latest_drains_since(transaction, since).await? } else { HashMap::new() };
     let mut changes = Changes::default();
-    for row in workers {
-        let unchanged = base.find_worker(&row.id).filter(|_| row.vms_revision <= since);
-        let (id, its_vms) = match (unchanged, vms.remove_entry(row.id.as_str())) {
+    let mut texts = SharedTexts::default();
+    let mut worker_of = |row: worker::Model, parts: &mut WorkerParts| {
+        let known = base.find_worker(&row.id);
+        let unchanged = known.filter(|_| row.vms_revision <= since);
+        let (id, vms) = match (unchanged, parts.vms.remove_entry(row.id.as_str())) {
             (Some(worker), _) => (worker.id.clone(), worker.usage.vms.clone()),
-            (None, Some((id, mut its_vms))) => {
-                // The database may sort by a collation; here it is by code point, as everywhere else.
-                its_vms.sort_unstable_by(|one, other| one.id.cmp(&other.id));
-                (id, its_vms.into())
-            }
+            (None, Some(found)) => found,
             (None, None) => (read_worker_id(&row.id)?, WorkerVms::default()),
         };
-        let drain = match drains.remove(row.id.as_str()) {
-            Some(drain) => Some(drain),
-            None => base.find_worker(&row.id).filter(|_| row.drain_number > 0).and_then(|known| known.drain.clone()),
-        };
-        changes.workers.push(Arc::new(read_worker(row, id, its_vms, drain)?));
+        let drain = parts.drains.remove(row.id.as_str());
+        let drain = drain.or_else(|| known.filter(|_| row.drain_number > 0).and_then(|known| known.drain.clone()));
+        Ok::<_, Error>(Arc::new(read_worker(row, id, vms, drain, &mut texts)?))
+    };
+    let statement = worker::Entity::changed_since(since);
+    if since == 0 {
+        // Each row becomes a worker at once: what a driver holds of all rows takes several times the memory of what they
+        // become, and would leave holes behind in which nothing else fits.
+        let vms = vms_of_workers_changed_since(transaction, since).await?;
+        let mut parts = WorkerParts { vms, drains: latest_drains_since(transaction, since).await? };
+        let mut rows = statement.stream(transaction).await?;
+        while let Some(row) = rows.try_next().await? {
+            changes.workers.push(worker_of(row, &mut parts)?);
+        }
+    } else {
+        let rows = statement.all(transaction).await?;
+        let mut parts = WorkerParts::default();
+        // Most commits of other servers are heartbeats that change no VM, and each statement is a round trip.
+        if rows.iter().any(|row| row.vms_revision > since) {
+            parts.vms = vms_of_workers_changed_since(transaction, since).await?;
+        }
+        if rows.iter().any(|row| row.drain_number > 0 && row.drain_revision > since) {
+            parts.drains = latest_drains_since(transaction, since).await?;
+        }
+        for row in rows {
+            changes.workers.push(worker_of(row, &mut parts)?);
+        }
     }
     // The database may sort by a collation; here it is by code point, as everywhere else.
     changes.workers.sort_by(|one, other| one.id.cmp(&other.id));
@@ -155,6 +169,13 @@ pub async fn changes_since(
     Ok(changes)
 }
 
+/// What other tables have of workers that changed, by their ids.
+#[derive(Default)]
+struct WorkerParts {
+    vms: HashMap<WorkerId, WorkerVms>,
+    drains: HashMap<String, Arc<Drain>>,
+}
+
 /// The columns of a VM, as one statement reads them for all VMs of a worker.
 #[derive(Deserialize)]
 struct VmCells<'a>(
@@ -171,12 +192,12 @@ struct VmCells<'a>(
     #[serde(borrow)] Option<Cow<'a, str>>,
 );
 
-/// VMs by worker, each list in any order. They are streamed worker by worker, because all rows at once take several
-/// times the memory of what they become.
+/// VMs by worker. They are streamed worker by worker, because all rows at once take several times the memory of what they
+/// become.
 async fn vms_of_workers_changed_since(
     transaction: &DatabaseTransaction,
     since: i64,
-) -> Result<HashMap<WorkerId, Vec<Arc<Vm>>>, Error> {
+) -> Result<HashMap<WorkerId, WorkerVms>, Error> {
     let mut vms = HashMap::new();
     let statement = vm::Entity::of_workers_changed_since(ConnectionTrait::get_database_backend(transaction), since);
     let mut rows = transaction.stream_raw(statement).await?;
@@ -186,8 +207,11 @@ async fn vms_of_workers_changed_since(
         let cells: Vec<VmCells<'_>> = serde_json::from_str(&text)
             .map_err(|reason| BadRow::Vms { worker_id: worker_id.to_string(), reason: Arc::new(reason) })?;
         let its_vms = cells.into_iter().map(|cells| Ok(Arc::new(read_vm(cells, worker_id.clone())?)));
-        let its_vms = its_vms.collect::<Result<Vec<_>, BadRow>>()?;
-        vms.insert(worker_id, its_vms);
+        let mut its_vms = its_vms.collect::<Result<Vec<_>, BadRow>>()?;
+        // The database may sort by a collation; here it is by code point, as everywhere else.
+        its_vms.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+        // Here, since until then the list has the memory of the cells that it was made of, many times as much.
+        vms.insert(worker_id, its_vms.into());
     }
     Ok(vms)
 }
@@ -236,9 +260,32 @@ pub fn read_drain(row: drain::Model) -> Result<Drain, BadRow> {
     })
 }
 
-fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms, drain: Option<Arc<Drain>>) -> Result<Worker, BadRow> {
+/// Texts that many workers share, such as zones: each is kept once.
+#[derive(Default)]
+struct SharedTexts(HashSet<Arc<str>>);
+
+impl SharedTexts {
+    fn get(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(text) {
+            return known.clone();
+        }
+        let new = Arc::<str>::from(text);
+        self.0.insert(new.clone());
+        new
+    }
+}
+
+fn read_worker(
+    row: worker::Model,
+    id: WorkerId,
+    vms: WorkerVms,
+    drain: Option<Arc<Drain>>,
+    texts: &mut SharedTexts,
+) -> Result<Worker, BadRow> {
     let worker::Labels(labels) = row.labels;
     let worker::Capabilities(capabilities) = row.capabilities;
+    let mut capabilities: Vec<_> = capabilities.iter().map(|capability| texts.get(capability)).collect();
+    capabilities.shrink_to_fit();
     let policy_error = match (row.policy_error, row.policy_error_at, row.policy_error_revision) {
         (Some(message), Some(since), Some(revision)) => Some(Arc::new(PolicyError {
             message: message.into(),
@@ -252,9 +299,9 @@ fn read_worker(row: worker::Model, id: WorkerId, vms: WorkerVms, drain: Option<A
         identity: Arc::new(Identity {
             hostname: row.hostname.into(),
             address: row.address.into(),
-            zone: row.zone.into(),
-            labels: labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
-            capabilities: capabilities.into_iter().map(Into::into).collect(),
+            zone: texts.get(&row.zone),
+            labels: labels.iter().map(|(key, value)| (texts.get(key), texts.get(value))).collect(),
+            capabilities,
             cpu_cores: unsigned("cpu_cores", row.cpu_cores)?,
             memory_mb: unsigned("memory_mb", row.memory_mb)?,
             disk_gb: unsigned("disk_gb", row.disk_gb)?,
@@ -450,11 +497,10 @@ fn read_vm(cells: VmCells<'_>, worker_id: WorkerId) -> Result<Vm, BadRow> {
         status: status.parse()?,
         vcpus: unsigned("vcpus", vcpus)?,
         memory_mb: unsigned("memory_mb", memory_mb)?,
-        created_at,
-        started_at,
-        status_since,
-        note: note.as_deref().map(Into::into),
-        reservation_id: reservation_id.as_deref().map(Into::into),
+        created_at: created_at.into(),
+        started_at: started_at.map(Into::into),
+        status_since: status_since.into(),
+        extras: VmExtras::of(note.as_deref().map(Into::into), reservation_id.as_deref().map(Into::into)),
         revision: unsigned("revision", revision)?,
     })
 }
@@ -694,7 +740,7 @@ pub struct VmRow<'a> {
 
 pub fn vm_row(vm: &Vm) -> VmRow<'_> {
     let Vm { id, worker_id, name, status, vcpus, memory_mb, revision, .. } = vm;
-    let Vm { created_at, started_at, status_since, note, reservation_id, .. } = vm;
+    let Vm { created_at, started_at, status_since, .. } = vm;
     VmRow {
         worker_id: worker_id.as_str(),
         id: id.as_str(),
@@ -703,11 +749,11 @@ pub fn vm_row(vm: &Vm) -> VmRow<'_> {
         vcpus: *vcpus,
         memory_mb: *memory_mb,
         revision: *revision,
-        created_at: with_milliseconds(*created_at),
-        started_at: started_at.map(with_milliseconds),
-        status_since: with_milliseconds(*status_since),
-        note: note.as_deref(),
-        reservation_id: reservation_id.as_deref(),
+        created_at: with_milliseconds(created_at.get()),
+        started_at: started_at.map(|at| with_milliseconds(at.get())),
+        status_since: with_milliseconds(status_since.get()),
+        note: vm.note().map(|note| &**note),
+        reservation_id: vm.reservation_id().map(|id| &**id),
     }
 }
 

@@ -77,7 +77,7 @@ pub async fn connect(
                 .foreign_keys(true)
                 .statement_cache_capacity(512)
                 .pragma("temp_store", "memory")
-                .pragma("cache_size", "-20000")
+                .pragma("cache_size", cache_size(mode))
                 // A commit would wait for it; see `checkpoint_if_long`.
                 .pragma("wal_autocheckpoint", "0");
             match mode {
@@ -94,6 +94,15 @@ pub async fn connect(
     let mut connection = Connector::connect(options).await?;
     meter.attach(&mut connection);
     Ok(connection)
+}
+
+/// How many pages a connection caches, in negative KiB. A reader's cache is dropped by the first transaction after a commit
+/// of the writer, which comes many times a second: it serves one statement, and would be full after the first long one.
+fn cache_size(mode: SqliteMode) -> &'static str {
+    match mode {
+        SqliteMode::Reader => "-4000",
+        SqliteMode::Writer | SqliteMode::Anchor | SqliteMode::Memory | SqliteMode::Inspect => "-20000",
+    }
 }
 
 /// Locks a database file, or says why that cannot be done.
