@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use serde::Serialize;
 
 use super::rounds::Contender;
+use super::support::digits;
 
 /// What is wanted of a ratio, or of a value that stands for itself.
 #[derive(Clone, Copy, Serialize)]
@@ -156,14 +157,4 @@ pub fn built() -> Result<PathBuf> {
     let this = std::env::current_exe()?;
     let deps = this.ancestors().find(|folder| folder.ends_with("deps")).context("a program that cargo has built")?;
     Ok(deps.ancestors().nth(2).context("a folder of profiles")?.to_owned())
-}
-
-/// Three digits that count, and no more.
-fn digits(number: f64) -> String {
-    match number.abs() {
-        100.0.. => format!("{number:.0}"),
-        10.0.. => format!("{number:.1}"),
-        1.0.. => format!("{number:.2}"),
-        _ => format!("{number:.3}"),
-    }
 }

@@ -7,6 +7,7 @@
 
 mod core;
 pub mod documents;
+mod files;
 mod fleet;
 pub mod load;
 mod postgres;
@@ -14,13 +15,24 @@ mod program;
 mod socket;
 
 pub use self::core::Core;
+pub use self::files::open_more_files;
 pub use self::fleet::{Fleet, beat, registration};
 pub use self::postgres::Postgres;
-pub use self::program::Program;
-pub use self::socket::{Socket, introduce, subscribe, tell};
+pub use self::program::{Program, Threads};
+pub use self::socket::{Socket, introduce, subscribe, subscribe_with, tell};
 
 /// The middle one; the upper of two.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+/// Three digits that count, and no more.
+pub fn digits(number: f64) -> String {
+    match number.abs() {
+        100.0.. => format!("{number:.0}"),
+        10.0.. => format!("{number:.1}"),
+        1.0.. => format!("{number:.2}"),
+        _ => format!("{number:.3}"),
+    }
 }

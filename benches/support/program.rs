@@ -1,5 +1,7 @@
 //! Programs that are measured, and what the system says of them.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -19,6 +21,18 @@ pub struct Program {
     child: Child,
     /// Where it listens.
     pub address: String,
+}
+
+/// The threads of a program at a moment, and for how many nanoseconds each has run.
+pub struct Threads(HashMap<OsString, u64>);
+
+impl Threads {
+    /// For how long these have run since an earlier moment: finer than [`Program::cpu_time`], and without what threads had
+    /// run that have ended since. One for blocking work ends ten seconds after its last.
+    pub fn run_since(&self, earlier: &Self) -> Duration {
+        let run = self.0.iter().map(|(thread, run)| run - earlier.0.get(thread).unwrap_or(&0));
+        Duration::from_nanos(run.sum())
+    }
 }
 
 impl Program {
@@ -62,6 +76,16 @@ impl Program {
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
         let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
         Duration::from_millis(ticks * 10)
+    }
+
+    /// Its threads.
+    pub fn threads(&self) -> Threads {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.id())).unwrap().flatten();
+        let run = threads.filter_map(|thread| {
+            let run = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            Some((thread.file_name(), run.split(' ').next()?.parse().ok()?))
+        });
+        Threads(run.collect())
     }
 
     /// Resident memory in KiB.

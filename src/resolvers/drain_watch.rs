@@ -79,7 +79,7 @@ impl Topic for DrainTopic {
         self.all(snapshot)
     }
 
-    fn changed_by_clock(&self, _: &Arc<View>, now: &Arc<View>) -> Vec<WorkerId> {
+    fn changed_by_clock(&self, now: &Arc<View>, _: &[WorkerId]) -> Vec<WorkerId> {
         self.all(&now.snapshot)
     }
 

@@ -9,12 +9,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::cluster::View;
+use crate::cluster::{View, WorkerId};
 
 /// The last forecast. It holds for later snapshots, too: a worker that sends a heartbeat after it was made is online
 /// until it ends. So the workers are looked at once per forecast, however many ask.
 #[derive(Debug, Default)]
-pub(super) struct LivenessForecast(Mutex<Option<Forecast>>);
+pub(super) struct LivenessForecast {
+    last: Mutex<Option<Forecast>>,
+    silent: Mutex<Option<FallenSilent>>,
+}
+
+/// The workers that fell silent from the start of one forecast to that of the next.
+#[derive(Debug)]
+struct FallenSilent {
+    /// The epoch of the snapshot that was looked at.
+    epoch: Arc<str>,
+    between: Range<Timestamp>,
+    workers: Arc<[WorkerId]>,
+}
 
 #[derive(Debug)]
 struct Forecast {
@@ -52,13 +64,36 @@ impl LivenessForecast {
         })
     }
 
+    /// The workers that are online at one moment and offline at another, later one. They are looked for once, however many
+    /// ask for the same two moments; who asks at a later revision may be told of some that were heard since.
+    pub(super) fn fallen_silent(&self, before: &Arc<View>, now: &Arc<View>) -> Arc<[WorkerId]> {
+        let (epoch, between) = (now.snapshot.epochs.latest(), before.now..now.now);
+        let mut last = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some(known) if known.between == between && known.epoch == *epoch => known.workers.clone(),
+            _ => {
+                let workers = fallen_silent(before, now);
+                *last = Some(FallenSilent { epoch: epoch.clone(), between, workers: workers.clone() });
+                workers
+            }
+        }
+    }
+
     fn with_forecast<T>(&self, view: &Arc<View>, at: impl FnOnce(&mut Forecast) -> T) -> T {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         match &mut *last {
             Some(forecast) if forecast.holds_for(view) => at(forecast),
             last => at(last.insert(Forecast::at(view))),
         }
     }
+}
+
+fn fallen_silent(before: &Arc<View>, now: &Arc<View>) -> Arc<[WorkerId]> {
+    let gone = now.workers().filter(|worker| {
+        let before = before.find_worker(worker.worker.id.as_str());
+        !worker.is_healthy() && before.is_some_and(|before| before.is_healthy())
+    });
+    gone.map(|worker| worker.worker.id.clone()).collect()
 }
 
 impl Forecast {
@@ -85,7 +120,7 @@ impl Forecast {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{Availability, Changes, Identity, Labels, Life, Snapshot, Worker, WorkerId};
+    use crate::cluster::{Availability, Changes, Identity, Labels, Life, Snapshot, Worker};
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_timestamp(1_000_000 + seconds, 0).unwrap_or_default()
@@ -129,6 +164,22 @@ mod tests {
         ] {
             assert_eq!(silence.longest_unannounced(&view), expected.map(at), "{why}");
         }
+    }
+
+    #[test]
+    fn who_fell_silent_is_looked_for_once_for_all_who_ask_for_the_same_two_moments() {
+        use Availability::Online;
+        let forecast = LivenessForecast::default();
+        let asked = |epoch: &str, revision, heard, before, now| {
+            let view = |now| view(epoch, revision, heard, Online, now);
+            forecast.fallen_silent(&view(before), &view(now)).len()
+        };
+        assert_eq!(asked("a", 1, 0, 40, 59), 0, "it was heard 59 s ago");
+        assert_eq!(asked("a", 1, 0, 59, 61), 1, "from 60.001 on it is offline");
+        assert_eq!(asked("a", 2, 50, 59, 61), 1, "it was heard since, but nobody has looked again");
+        assert_eq!(asked("a", 2, 0, 61, 91), 0, "it was offline before");
+        assert_eq!(asked("b", 2, -30, 61, 91), 0, "in another database as well");
+        assert_eq!(asked("c", 2, 30, 61, 91), 1, "in this one it was not");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use futures_util::stream::{self, Stream};
 use tokio::time::Interval;
 
 use super::events::{EventView, parse_cursor};
-use super::worker_watch::{Told, Topic, check_period, fallen_silent, ticks_every};
+use super::worker_watch::{Told, Topic, check_period, ticks_every};
 use super::{Reading, Resolvers};
 use crate::auth::{Action, Caller};
 use crate::clock::Timestamp;
@@ -356,6 +356,12 @@ fn notice(kind: EventKind, cursor: &Cursor, reading: &Reading, message: &str) ->
     })
 }
 
+/// Whether a worker with this id may match, now or at any other time. It is asked of every worker that changes, for every
+/// reader: thousands of readers, each of one worker, must not look at each worker that sends a heartbeat.
+fn may_match(filter: &WorkerFilter, id: &WorkerId) -> bool {
+    filter.ids.as_ref().is_none_or(|ids| ids.iter().any(|wanted| wanted == id.as_str()))
+}
+
 /// The topic of heartbeats: each is told, and whatever else changes a worker.
 struct Heartbeats {
     filter: WorkerFilter,
@@ -371,16 +377,16 @@ impl Topic for Heartbeats {
         matching_ids(reading, &self.filter)
     }
 
-    fn is_about(&self, _: &WorkerId, _: &Snapshot) -> bool {
-        true
+    fn is_about(&self, id: &WorkerId, _: &Snapshot) -> bool {
+        may_match(&self.filter, id)
     }
 
     fn changed_since(&self, revision: u64, snapshot: &Snapshot) -> Vec<WorkerId> {
         changed_workers(revision, snapshot)
     }
 
-    fn changed_by_clock(&self, before: &Arc<View>, now: &Arc<View>) -> Vec<WorkerId> {
-        fallen_silent(before, now)
+    fn changed_by_clock(&self, _: &Arc<View>, silent: &[WorkerId]) -> Vec<WorkerId> {
+        silent.iter().filter(|id| may_match(&self.filter, id)).cloned().collect()
     }
 
     fn followed(&self) -> impl Iterator<Item = &WorkerId> {
@@ -424,18 +430,18 @@ impl Topic for Updates {
         matching_ids(reading, &self.filter)
     }
 
-    fn is_about(&self, _: &WorkerId, _: &Snapshot) -> bool {
-        true
+    fn is_about(&self, id: &WorkerId, _: &Snapshot) -> bool {
+        may_match(&self.filter, id)
     }
 
     fn changed_since(&self, revision: u64, snapshot: &Snapshot) -> Vec<WorkerId> {
         changed_workers(revision, snapshot)
     }
 
-    fn changed_by_clock(&self, before: &Arc<View>, now: &Arc<View>) -> Vec<WorkerId> {
+    fn changed_by_clock(&self, now: &Arc<View>, silent: &[WorkerId]) -> Vec<WorkerId> {
         // A drain shows that its deadline has passed, too.
-        let draining = now.snapshot.draining_workers().map(|worker| worker.id.clone());
-        draining.chain(fallen_silent(before, now)).collect()
+        let draining = now.snapshot.draining_workers().map(|worker| &worker.id);
+        draining.chain(silent).filter(|id| may_match(&self.filter, id)).cloned().collect()
     }
 
     fn followed(&self) -> impl Iterator<Item = &WorkerId> {

@@ -32,11 +32,12 @@ pub(super) trait Topic: Send {
     /// Whether there may be something to tell of a worker that has changed.
     fn is_about(&self, id: &WorkerId, snapshot: &Snapshot) -> bool;
 
-    /// The workers of which there may be something to tell after any number of changes since a revision.
+    /// The workers of which there may be something to tell after any number of changes since a revision, and perhaps others
+    /// that [`is_about`](Self::is_about) knows.
     fn changed_since(&self, revision: u64, snapshot: &Snapshot) -> Vec<WorkerId>;
 
-    /// The workers of which there may be something to tell because time has gone from one moment to another.
-    fn changed_by_clock(&self, before: &Arc<View>, now: &Arc<View>) -> Vec<WorkerId>;
+    /// The workers of which there may be something to tell because time has gone on until now: these fell silent.
+    fn changed_by_clock(&self, now: &Arc<View>, silent: &[WorkerId]) -> Vec<WorkerId>;
 
     /// The workers that the reader was told of, and not yet that no message about them follows.
     fn followed(&self) -> impl Iterator<Item = &WorkerId>;
@@ -188,7 +189,9 @@ impl<T: Topic> WorkerWatch<T> {
         let is_later = self.up_to.revision <= snapshot.revision && snapshot.epochs.include(&self.up_to);
         let known = if is_later { self.up_to.revision } else { 0 };
         for id in self.topic.changed_since(known, &snapshot) {
-            self.waiting().entry(id).or_default();
+            if self.topic.is_about(&id, &snapshot) {
+                self.waiting().entry(id).or_default();
+            }
         }
         if !is_later {
             self.up_to = snapshot.cursor();
@@ -202,7 +205,8 @@ impl<T: Topic> WorkerWatch<T> {
         let before = std::mem::replace(&mut self.no_silence_during, now.clone());
         let (before, now) = (self.resolvers.at(before.start), self.resolvers.at(now.start));
         self.seen = self.seen.max(now.now);
-        for id in self.topic.changed_by_clock(&before, &now) {
+        let silent = self.resolvers.forecast.fallen_silent(&before, &now);
+        for id in self.topic.changed_by_clock(&now, &silent) {
             *self.waiting().entry(id).or_default() += 1;
         }
     }
@@ -219,15 +223,6 @@ impl<T: Topic> WorkerWatch<T> {
     fn waiting(&mut self) -> &mut BTreeMap<WorkerId, u32> {
         if self.ticks.is_some() { &mut self.gathered } else { &mut self.due }
     }
-}
-
-/// The workers that are online at one moment and offline at another, later one.
-pub(super) fn fallen_silent(before: &Arc<View>, now: &Arc<View>) -> Vec<WorkerId> {
-    let gone = now.workers().filter(|worker| {
-        let before = before.find_worker(worker.worker.id.as_str());
-        !worker.is_healthy() && before.is_some_and(|before| before.is_healthy())
-    });
-    gone.map(|worker| worker.worker.id.clone()).collect()
 }
 
 /// Ticks of this period, the first after one of them.

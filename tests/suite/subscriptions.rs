@@ -952,6 +952,45 @@ on_both_databases! {
         assert_eq!(told(&mut socket).await, "w1", "it is wanted again");
     }
 
+    // Readers of single workers look at no others, and share the search for who fell silent.
+    async fn a_reader_of_one_worker_is_told_of_that_one_only_and_when_it_falls_silent(cluster: TestCluster) {
+        cluster.add([worker("w1"), worker("w2"), worker("w3").silent_for(seconds(20))]).await;
+        let port = Port::of(&cluster).await;
+        let query = |field: &str, ids: &str| {
+            format!("subscription {{ {field}(filter: {{ids: [{ids}]}}) {{ worker {{ id status usedCpuCores }} }} }}")
+        };
+        for field in ["workerHeartbeats", "workerUpdates"] {
+            let told = async |socket: &mut Socket| socket.next("1").await[field]["worker"].take();
+            let shown = |id: &str, status: &str, used: u32| json!({"id": id, "status": status, "usedCpuCores": used});
+            let (mut one, mut two) = (port.client().await, port.client().await);
+            one.subscribe("1", &query(field, r#""w1""#), json!({})).await;
+            two.subscribe("1", &query(field, r#""w2", "w4""#), json!({})).await;
+            let used = if field == "workerHeartbeats" { 0 } else { 5 };
+            assert_eq!(told(&mut one).await, shown("w1", "ACTIVE", used));
+            assert_eq!(told(&mut two).await, shown("w2", "ACTIVE", used));
+            for used in [4, 5] {
+                for id in ["w3", "w2", "w1"] {
+                    cluster.beat(id, json!({"incarnation": 1, "used_cpu_cores": used})).await;
+                }
+                assert_eq!(told(&mut one).await, shown("w1", "ACTIVE", used));
+                assert_eq!(told(&mut two).await, shown("w2", "ACTIVE", used));
+            }
+            cluster.advance(seconds(61));
+            assert_eq!(told(&mut one).await, shown("w1", "OFFLINE", 5));
+            assert_eq!(told(&mut two).await, shown("w2", "OFFLINE", 5));
+            for id in ["w2", "w1"] {
+                cluster.beat(id, json!({"incarnation": 1, "used_cpu_cores": 5})).await;
+            }
+            assert_eq!(told(&mut two).await, shown("w2", "ACTIVE", 5));
+            assert_eq!(told(&mut one).await, shown("w1", "ACTIVE", 5));
+        }
+        // One that registers later is told, too, to who asked for it.
+        let mut late = port.client().await;
+        late.subscribe("1", &query("workerHeartbeats", r#""w4""#), json!({})).await;
+        cluster.add([worker("w4")]).await;
+        assert_eq!(late.next("1").await["workerHeartbeats"]["worker"]["id"], "w4");
+    }
+
     async fn a_reader_that_does_not_read_gets_fewer_heartbeats_and_the_latest(cluster: TestCluster) {
         const WORKERS: usize = 4;
         const BEATS: usize = 1_250;
