@@ -3,7 +3,7 @@
 import { useComputed } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
 import { useMemo } from 'preact/hooks';
-import type { CapacityRequest } from '../api/generated';
+import type { CapacityRequest, ClusterEventKind } from '../api/generated';
 import { stats, workers as store, WorkerFields, type Worker } from '../api/cluster';
 import { revision, type ClusterEvent } from '../api/events';
 import { isConnected } from '../api/live';
@@ -13,7 +13,7 @@ import { Card } from '../components/card';
 import { Menu } from '../components/copy';
 import { activateWithUndo } from '../components/drain';
 import { NoWorkers } from '../components/empty';
-import { ALL_KINDS, EventLine, ROUTINE } from '../components/event';
+import { ALL_KINDS, EventLines, ROUTINE } from '../components/event';
 import { useLastEvents } from '../components/events';
 import { Status, type Tone } from '../components/status';
 import { Clock, Since, Time } from '../components/time';
@@ -387,17 +387,24 @@ function RoomCard({ room, isCurrent, size: label }: { room: ResultOf<typeof Room
   );
 }
 
-const NOTABLE = ALL_KINDS.filter((kind) => !ROUTINE.includes(kind));
+/** What ends a VM against its will: at fleet size there is so much of it that it is read apart, and folded. */
+const LOSSES: readonly ClusterEventKind[] = ['VM_FAILED', 'VM_LOST', 'VM_VANISHED'];
+const NOTABLE = ALL_KINDS.filter((kind) => !ROUTINE.includes(kind) && !LOSSES.includes(kind));
 const isNotable = ({ kind }: ClusterEvent): boolean => NOTABLE.includes(kind);
+const isLoss = ({ kind }: ClusterEvent): boolean => LOSSES.includes(kind);
+/** Lines of events, and losses that are read for them. */
+const MOST_LINES = 12;
+const MOST_LOSSES = 200;
 
 function EventsCard() {
-  const events = useLastEvents(12, 'notable', { kinds: NOTABLE }, isNotable);
+  const others = useLastEvents(MOST_LINES, 'notable', { kinds: NOTABLE }, isNotable).value;
+  const losses = useLastEvents(MOST_LOSSES, 'losses', { kinds: LOSSES }, isLoss).value;
+  const events = useMemo(() => others && losses && [...others, ...losses].sort((a, b) => b.revision - a.revision), [others, losses]);
   return (
     <Card title="Events" aside={<a href={href('events')}>All</a>}>
-      {events.value === null ? <p class="faint">Reading …</p> : events.value.length === 0 ? <p class="faint">Nothing has happened yet.</p> : (
-        <ul class="list">{events.value.map((event) => <EventLine key={event.id} event={event} />)}</ul>
+      {!events ? <p class="faint">Reading …</p> : events.length === 0 ? <p class="faint">Nothing has happened yet.</p> : (
+        <EventLines events={events} most={MOST_LINES} isCut={losses!.length === MOST_LOSSES} />
       )}
     </Card>
   );
 }
-
