@@ -84,16 +84,14 @@ export default function Health() {
   const isAway = problem.value !== '';
   return (
     <>
-      <header class="page-head">
-        <div class="row wrap">
-          <h1 class="grow">{headline(health, bad.map(({ name }) => name), isAway)}</h1>
-          <CopyAs request={{ path: 'health', graphql: 'query Health { health { status components { name status } stalenessSeconds timestamp } }', cli: 'status' }} />
-        </div>
+      <header class="page-head with-actions">
+        <h1>{headline(health, bad.map(({ name }) => name), isAway)}</h1>
         <p>
           {isAway
             ? <span class="bad" role="status">{problem.value} What is shown is of before.</span>
             : health && <>Asked every {PERIOD_MS / 1_000} seconds while you look; the last answer is of <Clock at={health.timestamp} seconds />.</>}
         </p>
+        <span class="page-actions"><CopyAs request={{ path: 'health', graphql: 'query Health { health { status components { name status } stalenessSeconds timestamp } }', cli: 'status' }} /></span>
       </header>
       <div class="health-columns">
         <div class="stack">
@@ -138,6 +136,8 @@ function Part({ name, isWell, isOld }: { name: string; isWell: boolean; isOld: b
   );
 }
 
+const milliseconds = (took: number): string => count(Math.max(1, Math.round(took)));
+
 /** How fast and how fresh answers are. */
 function Answers() {
   const all = samples.value;
@@ -151,14 +151,16 @@ function Answers() {
     <Card title="Answers to this page" aside={<Status bare tone={tone}>{text}</Status>}>
       <div class="health-gauges">
         <div>
-          <p class="health-figure">{latest?.took == null ? '–' : `${Math.max(1, Math.round(latest.took))} ms`}</p>
+          <p class="health-figure">{latest?.took == null ? '–' : `${milliseconds(latest.took)} ms`}</p>
           <p class="small muted">until an answer, with the way to here{sorted.length > 4 ? `; ${Math.round(sorted[Math.floor(sorted.length * 0.95)] ?? 0)} ms for 95 of 100` : ''}</p>
           <Sparkline values={times} label={`Times of the last ${times.length} answers, at most ${Math.round(sorted.at(-1) ?? 0)} ms`} />
+          {sorted.length > 1 && <p class="tiny muted" data-test="scale">{milliseconds(sorted[0]!)}–{milliseconds(sorted.at(-1)!)} ms in the last {count(sorted.length)} answers</p>}
         </div>
         <div>
           <p class="health-figure">{latest ? staleness(latest.staleness) : '–'}</p>
           <p class="small muted">behind what all servers together have committed</p>
           <Sparkline values={all.map(({ staleness }) => staleness)} limit={5} label={`How far behind it was, at most ${staleness(Math.max(0, ...all.map(({ staleness }) => staleness)))}; over 5 s counts as stale`} />
+          {all.length > 1 && <p class="tiny muted" data-test="scale">at most {staleness(Math.max(...all.map(({ staleness }) => staleness)))} in the last {count(all.length)} answers; from 5 s on, the dashed line, it is stale</p>}
         </div>
       </div>
       <p class="small muted">
@@ -202,7 +204,7 @@ function Cluster() {
     ['Workers', 'total_workers', totals?.totalWorkers, 'registered'],
     ['Active', 'active_workers', totals?.activeWorkers, 'take new VMs'],
     ['Draining', 'draining_workers', totals?.drainingWorkers, 'take nothing new'],
-    ['Silent', 'offline_workers', totals?.offlineWorkers, 'not heard from'],
+    ['Offline', 'offline_workers', totals?.offlineWorkers, 'not heard from'],
     ['VMs', 'total_vms', totals?.totalVms, 'hold a slot'],
   ];
   return (
