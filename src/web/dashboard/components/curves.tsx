@@ -265,8 +265,9 @@ function Figure({ chart, curves: { times, range }, label, crosshair, since, drai
         onBlur={() => { crosshair.value = null; }}
         onKeyDown={press}
       >
-        <Behind plot={plot} drawn={drawn} times={times} chart={chart} since={since} drains={drains} />
+        <Behind plot={plot} drawn={drawn} times={times} since={since} drains={drains} />
         <div ref={canvas} class="curve-canvas" />
+        <Beyond plot={plot} drawn={drawn} chart={chart} />
         <Marked plot={plot} marked={marked} />
         <Marks plot={plot} drawn={drawn} crosshair={crosshair} times={times} chart={chart} />
       </div>
@@ -306,9 +307,9 @@ function Legend({ chart: { lines, unit }, times, crosshair }: { chart: Chart; ti
 /** Words in a chart need as much room as this, in CSS pixels. */
 const WORDS = 96;
 
-/** What is behind the curves: the time of drains, the time before the first sample, and lines that are above the frame. */
-function Behind({ plot, drawn, times, chart: { lines, unit }, since, drains }: {
-  plot: ReadonlySignal<Plot | null>; drawn: ReadonlySignal<number>; times: Times; chart: Chart; since: number | null; drains: readonly DrainSpan[];
+/** What is behind the curves: the time of drains, and the time before the first sample. */
+function Behind({ plot, drawn, times, since, drains }: {
+  plot: ReadonlySignal<Plot | null>; drawn: ReadonlySignal<number>; times: Times; since: number | null; drains: readonly DrainSpan[];
 }) {
   void drawn.value;
   if (!plot.value || times.at.length === 0) return null;
@@ -320,9 +321,21 @@ function Behind({ plot, drawn, times, chart: { lines, unit }, since, drains }: {
     <div class="curve-behind" aria-hidden="true">
       {since !== null && <span class="curve-before tiny" style={box(0, before)}>{before >= WORDS && `no sample before ${clock(since * 1_000)}`}</span>}
       {drains.map(({ key, since, until }) => <i key={key} class={`curve-drain${until === null ? ' stands' : ''}`} style={box(x(since), until === null ? width : x(until))} />)}
-      {lines.filter((line) => isFarAbove(line, lines)).map((line) => {
+    </div>
+  );
+}
+
+/** Lines that are above the frame: at its upper edge, with their value. */
+function Beyond({ plot, drawn, chart: { lines, unit } }: { plot: ReadonlySignal<Plot | null>; drawn: ReadonlySignal<number>; chart: Chart }) {
+  void drawn.value;
+  const far = lines.filter((line) => isFarAbove(line, lines));
+  if (!plot.value || far.length === 0) return null;
+  const { left, top, width } = plot.value.area();
+  return (
+    <div class="curve-beyond tiny" aria-hidden="true" style={{ left: `${left}px`, top: `${top}px`, width: `${width}px` }}>
+      {far.map((line) => {
         const value = valueAtEnd(line) ?? extremesOf(line)?.most;
-        return value == null ? null : <span key={line.name} class="curve-above tiny" style={{ left: `${left}px`, top: `${top}px`, width: `${width}px` }}>↑ {line.name} {amount(value, unit)}</span>;
+        return value == null ? null : <span key={line.name}>↑ {line.name} {amount(value, unit)}</span>;
       })}
     </div>
   );

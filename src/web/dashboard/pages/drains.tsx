@@ -335,7 +335,7 @@ function Blockers({ drain: { blockers: all, workerId } }: { drain: Drain }) {
   return (
     <div class="drain-blockers">
       {leaving.length > 0 && <p class="small" data-test="leaving"><span class="muted">Still to leave:</span> <a href={href('vms', { q: `worker:${/\s/.test(workerId) ? `"${workerId}"` : workerId}` })}>{plural(leaving.length, 'VM')}</a></p>}
-      {blockers.length > 0 && <p class="tiny faint">In the way</p>}
+      {blockers.length > 0 && <p class="tiny faint">Blockers</p>}
       <ul>{blockers.slice(0, FIRST_BLOCKERS).map(one)}</ul>
       {blockers.length > FIRST_BLOCKERS && (
         <details>

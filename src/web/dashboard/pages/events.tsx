@@ -200,6 +200,12 @@ const several = (values: readonly (string | null)[], noun: string): string => {
   return distinct.length === 1 ? distinct[0]! : distinct.length === 0 ? '' : plural(distinct.length, noun);
 };
 
+/** Who caused several events. */
+function theirs(events: readonly LogEvent[]): string {
+  const isOfMany = new Set(events.map(({ workerId }) => workerId)).size > 1;
+  return isOfMany && events.every(({ actor, actorName }) => actor === 'WORKER' && !actorName) ? 'their workers' : several(events.map(who), 'actor');
+}
+
 function FoldCell({ fold, isOpen = false }: { fold: Fold<LogEvent>; isOpen?: boolean }) {
   const kinds = fold.sort === 'churn' ? foldKinds(fold) : '';
   return (
@@ -229,7 +235,7 @@ const columns: readonly Column<Row>[] = [
   { key: 'zone', title: 'Zone', width: 'minmax(70px, 110px)', cell: ({ event, fold }) => <span class="muted">{fold ? several(fold.events.map(({ zone }) => zone), 'zone') : event.zone ?? ''}</span> },
   { key: 'by', title: 'By', width: 'minmax(70px, 130px)', cell: ({ event, fold }) => {
     const search = fold && foldSearch(fold);
-    return search ? <a class="fold-link" href={href('vms', { q: search })}>failed VMs</a> : <span class="muted">{fold ? several(fold.events.map(who), 'actor') : who(event)}</span>;
+    return search ? <a class="fold-link" href={href('vms', { q: search })}>failed VMs</a> : <span class="muted">{fold ? theirs(fold.events) : who(event)}</span>;
   } },
   { key: 'reason', title: 'Reason', width: 'minmax(80px, 1fr)', optional: true, cell: ({ event, fold }) => (fold ? '' : event.reason ?? '') },
   { key: 'revision', title: 'Revision', width: '82px', right: true, optional: true, cell: ({ event }) => count(event.revision) },

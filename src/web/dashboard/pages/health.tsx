@@ -145,6 +145,7 @@ function Answers() {
   const sorted = [...times].sort((a, b) => a - b);
   const latest = all.at(-1);
   const lost = all.length - times.length;
+  const behind = Math.max(0, ...all.map(({ staleness }) => staleness));
   const { state, text } = freshness.value;
   const tone: Tone = state === 'live' ? 'good' : state === 'connecting' ? 'quiet' : state === 'reconnecting' ? 'warn' : 'bad';
   return (
@@ -159,8 +160,8 @@ function Answers() {
         <div>
           <p class="health-figure">{latest ? staleness(latest.staleness) : '–'}</p>
           <p class="small muted">behind what all servers together have committed</p>
-          <Sparkline values={all.map(({ staleness }) => staleness)} limit={5} label={`How far behind it was, at most ${staleness(Math.max(0, ...all.map(({ staleness }) => staleness)))}; over 5 s counts as stale`} />
-          {all.length > 1 && <p class="tiny muted" data-test="scale">at most {staleness(Math.max(...all.map(({ staleness }) => staleness)))} in the last {count(all.length)} answers; from 5 s on, the dashed line, it is stale</p>}
+          <Sparkline values={all.map(({ staleness }) => staleness)} limit={5} label={`How far behind it was, at most ${staleness(behind)}; over 5 s counts as stale`} />
+          {all.length > 1 && <p class="tiny muted" data-test="scale">{behind > 0 ? `at most ${staleness(behind)}` : 'never'} in the last {count(all.length)} answers; stale from 5 s on, the dashed line</p>}
         </div>
       </div>
       <p class="small muted">
