@@ -32,9 +32,9 @@ const SORTS: Partial<Record<ClusterEventKind, Sort>> = {
   VM_STARTED: 'churn', VM_CHANGED: 'churn', VM_STOPPED: 'churn', VM_MOVED: 'churn', VM_FAILED: 'failed', VM_LOST: 'lost', VM_VANISHED: 'vanished',
 };
 
-/** Whether an event may be a part of a line with others. */
-function isFoldable({ kind }: Pick<Foldable, 'kind'>): boolean {
-  return SORTS[kind] !== undefined;
+/** Whether an event is of VMs that come, change and go as usual. */
+export function isChurn({ kind }: Pick<Foldable, 'kind'>): boolean {
+  return SORTS[kind] === 'churn';
 }
 
 /** So many events of a sort are one line; fewer are a line each. */
@@ -48,7 +48,7 @@ const FEWEST = 4;
 export function folded<Event extends Foldable>(events: readonly Event[], period: number): Line<Event>[] {
   const groups = new Map<string, Event[]>();
   const keyOf = ({ kind, at }: Event): string => `${SORTS[kind]} ${Number.isFinite(period) ? Math.floor(Date.parse(at) / period) : ''}`;
-  const keys = events.map((event) => (isFoldable(event) ? keyOf(event) : null));
+  const keys = events.map((event) => (SORTS[event.kind] === undefined ? null : keyOf(event)));
   events.forEach((event, index) => {
     const key = keys[index];
     if (typeof key !== 'string') return;

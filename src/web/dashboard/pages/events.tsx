@@ -2,7 +2,7 @@
 // scrolling. While somebody reads further down, or the pointer is over the rows, what is new waits above. VM events of
 // a minute are one line, which opens: which ones are open is in the address, under `open`.
 
-import { useSignal, type Signal } from '@preact/signals';
+import { batch, useSignal, type Signal } from '@preact/signals';
 import { useCallback, useEffect, useMemo, useRef } from 'preact/hooks';
 import { ask } from '../api/http';
 import { follow } from '../api/live';
@@ -15,7 +15,7 @@ import { ALL_KINDS, eventTone, Message } from '../components/event';
 import { Shape, type Tone } from '../components/status';
 import { ColumnMenu, Table, type Column } from '../components/table';
 import { toastError } from '../components/toast';
-import { folded, foldKinds, foldSearch, foldSpan, foldTitle, type Fold } from '../event-folds';
+import { folded, foldKinds, foldSearch, foldSpan, foldTitle, isChurn, type Fold } from '../event-folds';
 import { actor as actorOf, count, plural } from '../format';
 import { useKeys } from '../keyboard';
 import { href, place, setQuery } from '../router';
@@ -57,6 +57,8 @@ const MOST_ROWS = 4_000;
 const LOOK_THROUGH = 3_000;
 /** Rows that are read for a screen full of lines before somebody has to ask for more: on a large cluster that is some seconds. */
 const FOLD_THROUGH = 2_000;
+/** Kinds that are read further back than what VMs do as usual: what fails is not lost among that. */
+const OTHERS = ALL_KINDS.filter((kind) => !isChurn({ kind }));
 /** Lines that fill a screen. */
 const SCREENFUL = 40;
 /** VM events of each minute are folded. */
@@ -66,18 +68,32 @@ const GATHER_MS = 120;
 /** Bars of the histogram, at most: none stands for less than a second, since events come in the commits of heartbeats. */
 const BARS = 60;
 
-/** The log as far as it is read, and what is new while somebody reads. */
+/**
+ * The log as far as it is read, and what is new while somebody reads. `others` are the events before those, without what
+ * VMs do as usual: where they do much, a screen of what else happened reaches back further than all events are read. Null until it is asked for.
+ */
 function useLog({ filter, since, until }: EventSearch, isHeld: () => boolean) {
   const key = JSON.stringify([filter, since, until]);
   const rows = useSignal<readonly LogEvent[] | null>(null);
+  const others = useSignal<readonly LogEvent[] | null>(null);
   const waiting = useSignal<readonly LogEvent[]>([]);
   const hasOlder = useSignal(false);
+  const hasOlderOthers = useSignal(false);
   const answered = useSignal('');
   const error = useSignal('');
   /** `depth` is how many rows were asked for. */
   const state = useRef({ busy: false, depth: 0, key, filter, since, until });
   Object.assign(state.current, { key, filter, since, until });
   const isAllowed = isIn.value;
+  /** Shows these rows and no more waiting ones. What is too old goes, but for the others where they are shown. */
+  const keep = (all: readonly LogEvent[]): void => batch(() => {
+    const most = Math.max(MOST_ROWS, state.current.depth);
+    if (waiting.peek().length > 0) waiting.value = [];
+    rows.value = all.slice(0, most);
+    if (all.length <= most) return;
+    hasOlder.value = true;
+    if (others.peek()) others.value = [...all.slice(most).filter((event) => !isChurn(event)), ...others.peek()!];
+  });
 
   useEffect(() => {
     if (!isAllowed) return;
@@ -93,19 +109,14 @@ function useLog({ filter, since, until }: EventSearch, isHeld: () => boolean) {
       if (isHeld()) waiting.value = [...fresh, ...waiting.peek()].slice(0, MOST_ROWS);
       else put(fresh);
     };
-    const put = (fresh: readonly LogEvent[]): void => {
-      const all = [...fresh, ...waiting.peek(), ...rows.peek() ?? []];
-      const most = Math.max(MOST_ROWS, state.current.depth);
-      if (all.length > most) hasOlder.value = true;
-      if (waiting.peek().length > 0) waiting.value = [];
-      rows.value = all.slice(0, most);
-    };
+    const put = (fresh: readonly LogEvent[]): void => keep([...fresh, ...waiting.peek(), ...rows.peek() ?? []]);
     const begin = async (): Promise<void> => {
       stop();
       try {
         const { events: page } = await ask(LogPage, { first: FIRST_ROWS, filter, since, until });
         if (abort.signal.aborted) return;
         rows.value = page.nodes;
+        others.value = null;
         state.current.depth = page.nodes.length;
         waiting.value = [];
         hasOlder.value = page.pageInfo.hasNextPage;
@@ -141,9 +152,14 @@ function useLog({ filter, since, until }: EventSearch, isHeld: () => boolean) {
       const { events: page } = await ask(LogPage, { first: MORE_ROWS, after: last.cursor, filter, since, until });
       if (key !== state.current.key) return;
       const known = new Set(rows.peek()?.map(({ id }) => id));
-      rows.value = [...rows.peek() ?? [], ...page.nodes.filter(({ id }) => !known.has(id))];
-      state.current.depth = rows.value.length;
-      hasOlder.value = page.pageInfo.hasNextPage;
+      batch(() => {
+        rows.value = [...rows.peek() ?? [], ...page.nodes.filter(({ id }) => !known.has(id))];
+        state.current.depth = rows.value.length;
+        hasOlder.value = page.pageInfo.hasNextPage;
+        // All that was read now is among the rows; nothing is left for the others after the end of the log.
+        const read = new Set(page.nodes.map(({ id }) => id));
+        if (others.peek()) others.value = page.pageInfo.hasNextPage ? others.peek()!.filter(({ id }) => !read.has(id)) : null;
+      });
     } catch (reason) {
       toastError(reason);
     } finally {
@@ -152,13 +168,27 @@ function useLog({ filter, since, until }: EventSearch, isHeld: () => boolean) {
   }, []);
   const show = useCallback((): void => {
     if (waiting.peek().length === 0) return;
-    const all = [...waiting.peek(), ...rows.peek() ?? []];
-    const most = Math.max(MOST_ROWS, state.current.depth);
-    if (all.length > most) hasOlder.value = true;
-    rows.value = all.slice(0, most);
-    waiting.value = [];
+    keep([...waiting.peek(), ...rows.peek() ?? []]);
   }, []);
-  return { rows, waiting, hasOlder, answered, error, older, show };
+  const olderOthers = useCallback(async (): Promise<void> => {
+    const { busy, key, filter, since, until } = state.current;
+    const last = others.peek()?.at(-1) ?? rows.peek()?.at(-1);
+    const kinds = OTHERS.filter((kind) => filter.kinds?.includes(kind) ?? true);
+    if (busy || !last || kinds.length === 0 || (others.peek() && !hasOlderOthers.peek())) return;
+    state.current.busy = true;
+    try {
+      const { events: page } = await ask(LogPage, { first: MORE_ROWS, after: last.cursor, filter: { ...filter, kinds }, since, until });
+      if (key !== state.current.key) return;
+      const known = new Set([...rows.peek() ?? [], ...others.peek() ?? []].map(({ id }) => id));
+      hasOlderOthers.value = page.pageInfo.hasNextPage;
+      others.value = [...others.peek() ?? [], ...page.nodes.filter(({ id }) => !known.has(id))];
+    } catch (reason) {
+      toastError(reason);
+    } finally {
+      state.current.busy = false;
+    }
+  }, []);
+  return { rows, others, waiting, hasOlder, answered, error, older, olderOthers, show };
 }
 
 const who = (event: LogEvent): string => actorOf(event.actorName, event.actor) || '–';
@@ -179,20 +209,24 @@ interface Row {
   readonly fold?: Fold<LogEvent>;
   readonly isOpen?: boolean;
   readonly isInside?: boolean;
+  /** Where what VMs do as usual ends, since older ones were not read. */
+  readonly isEnd?: boolean;
 }
 
 /** What the address calls an event whose line is open. */
 const openKey = ({ revision, position }: LogEvent): string => `${revision}-${position ?? 0}`;
 
-/** The rows of the table, with those of open folds below these. */
-function rowsOf(events: readonly LogEvent[], isFolding: boolean, open: ReadonlySet<string>): Row[] {
+/** The rows of the table, with those of open folds below these, and `others` after all events that were read. */
+function rowsOf(events: readonly LogEvent[], others: readonly LogEvent[] | null, isFolding: boolean, open: ReadonlySet<string>): Row[] {
   if (!isFolding) return events.map((event) => ({ id: event.id, event }));
-  return folded(events, FOLD_PERIOD_MS).flatMap(({ event, fold }): Row[] => {
+  const lines = (events: readonly LogEvent[]): Row[] => folded(events, FOLD_PERIOD_MS).flatMap(({ event, fold }): Row[] => {
     if (!fold) return [{ id: event.id, event }];
     const isOpen = open.size > 0 && fold.events.some((one) => open.has(openKey(one)));
     const row = { id: `${fold.sort} ${fold.events.at(-1)!.id}`, event, fold, isOpen };
     return isOpen ? [row, ...fold.events.map((event) => ({ id: event.id, event, isInside: true }))] : [row];
   });
+  const oldest = events.at(-1);
+  return [...lines(events), ...(others && oldest ? [{ id: 'end', event: oldest, isEnd: true }, ...lines(others)] : [])];
 }
 
 const several = (values: readonly (string | null)[], noun: string): string => {
@@ -217,23 +251,25 @@ function FoldCell({ fold, isOpen = false }: { fold: Fold<LogEvent>; isOpen?: boo
   );
 }
 
-function MessageCell({ event, isInside }: Row) {
+function MessageCell({ event, isInside, isEnd }: Row) {
+  if (isEnd) return <span class="muted">Below, VMs that start, change or stop are left out: they were read back to {clock(event.at, true)}. <span class="fold-link">Show those before</span></span>;
   return (
     <span class={`event-message ${eventTone(event)}`}>{isInside && <span class="fold-inside" aria-hidden="true" />}{event.message}{event.vmName && event.vmName !== event.vmId && !event.message.includes(event.vmName) && <span class="faint"> ({event.vmName})</span>}{event.reason && !event.message.includes(event.reason) && <span class="muted"> · “{event.reason}”</span>}</span>
   );
 }
 
 const columns: readonly Column<Row>[] = [
-  { key: 'time', title: 'Time', width: '116px', phone: 'end', cell: ({ event, fold }) => <><time dateTime={event.at} title={exact(event.at)}>{clock(event.at, true)}</time>{!fold && <span class="phone-only">&nbsp;· {who(event)}</span>}</> },
-  { key: 'kind', title: 'Kind', width: '138px', phone: 'second', cell: ({ event, fold }) => {
-    const tone = toneOf(event);
-    return <span class={`status bare ${tone === 'quiet' ? 'none' : tone}`}>{tone !== 'quiet' && <Shape tone={tone} />}{fold?.sort === 'churn' ? 'VM events' : kindName(event.kind)}</span>;
+  { key: 'time', title: 'Time', width: '116px', phone: 'end', cell: ({ event, fold, isEnd }) => <><time dateTime={event.at} title={exact(event.at)}>{clock(event.at, true)}</time>{!fold && !isEnd && <span class="phone-only">&nbsp;· {who(event)}</span>}</> },
+  { key: 'kind', title: 'Kind', width: '138px', phone: 'second', cell: ({ event, fold, isEnd }) => {
+    const tone = isEnd ? 'quiet' : toneOf(event);
+    return isEnd ? '' : <span class={`status bare ${tone === 'quiet' ? 'none' : tone}`}>{tone !== 'quiet' && <Shape tone={tone} />}{fold?.sort === 'churn' ? 'VM events' : kindName(event.kind)}</span>;
   } },
   { key: 'what', title: 'What happened', width: 'minmax(320px, 5fr)', lead: true, phone: 'lead', cell: (row) => (row.fold ? <FoldCell fold={row.fold} isOpen={row.isOpen} /> : <MessageCell {...row} />) },
   { key: 'worker', title: 'Worker', width: 'minmax(80px, 140px)', optional: true, cell: ({ event, fold }) => (fold ? <span class="muted">{several(fold.events.map(({ workerId }) => workerId), 'worker')}</span> : event.workerId ?? '') },
   { key: 'vm', title: 'VM', width: 'minmax(80px, 160px)', optional: true, cell: ({ event, fold }) => (fold ? <span class="muted">{several(fold.events.map(({ vmId }) => vmId), 'VM')}</span> : event.vmName ?? event.vmId ?? '') },
-  { key: 'zone', title: 'Zone', width: 'minmax(70px, 110px)', cell: ({ event, fold }) => <span class="muted">{fold ? several(fold.events.map(({ zone }) => zone), 'zone') : event.zone ?? ''}</span> },
-  { key: 'by', title: 'By', width: 'minmax(70px, 130px)', cell: ({ event, fold }) => {
+  { key: 'zone', title: 'Zone', width: 'minmax(70px, 110px)', cell: ({ event, fold, isEnd }) => <span class="muted">{isEnd ? '' : fold ? several(fold.events.map(({ zone }) => zone), 'zone') : event.zone ?? ''}</span> },
+  { key: 'by', title: 'By', width: 'minmax(70px, 130px)', cell: ({ event, fold, isEnd }) => {
+    if (isEnd) return '';
     const search = fold && foldSearch(fold);
     return search ? <a class="fold-link" href={href('vms', { q: search })}>failed VMs</a> : <span class="muted">{fold ? theirs(fold.events) : who(event)}</span>;
   } },
@@ -261,13 +297,20 @@ export default function Events() {
   const mayFold = search.words.length === 0 && !search.filter.vmIds;
   const isFolding = mayFold && query.get('fold') !== 'no';
   const open = query.get('open') ?? '';
-  const lines = useMemo(() => rowsOf(rows, isFolding, new Set(open.split(',').filter(Boolean))), [log.rows.value, q, isFolding, open]);
+  const lines = useMemo(() => rowsOf(rows, log.others.value, isFolding, new Set(open.split(',').filter(Boolean))), [log.rows.value, log.others.value, q, isFolding, open]);
   const fresh = search.words.length === 0 ? log.waiting.value.length : log.waiting.value.filter((event) => hasWords(event, search.words)).length;
 
   // Words are looked for, and VM events folded, in what is read: some more is, so that a screen is full.
   const readsOn = search.words.length > 0 ? LOOK_THROUGH : isFolding ? FOLD_THROUGH : 0;
   const looksOn = log.hasOlder.value && lines.length < SCREENFUL && (all?.length ?? 0) < readsOn;
   useEffect(() => { if (looksOn) void log.older(); }, [looksOn, all?.length]);
+  // What VMs do in seconds fills no screen: what else happened does.
+  const wantsOthers = isFolding && log.hasOlder.value && lines.length < SCREENFUL && (all?.length ?? 0) >= readsOn && log.others.value === null;
+  useEffect(() => { if (wantsOthers) void log.olderOthers(); }, [wantsOthers, all?.length]);
+  const onEnd = (): void => {
+    if (log.others.peek()) void log.olderOthers();
+    else if (!isFolding || top.current > 8 || (all?.length ?? 0) < FOLD_THROUGH) void log.older();
+  };
 
   const showNew = (): void => {
     log.show();
@@ -337,10 +380,10 @@ export default function Events() {
           rows={lines}
           id={({ id }) => id}
           of={`${log.answered.value} ${search.words.join(' ')}`}
-          onEnd={() => { if (!isFolding || top.current > 8 || all === null || all.length < FOLD_THROUGH) void log.older(); }}
+          onEnd={onEnd}
           onScroll={(to) => { top.current = to; if (to <= 8 && log.waiting.peek().length > 0 && !isHeld()) log.show(); }}
-          data={({ event, fold }): Record<`data-${string}`, string> => (fold ? { 'data-fold': fold.sort, 'data-count': String(fold.events.length) } : { 'data-cursor': event.cursor })}
-          href={(row) => (row.fold ? toggled(row) : href('events', { ...Object.fromEntries(query), event: row.event.cursor }))}
+          data={({ event, fold, isEnd }): Record<`data-${string}`, string> => (isEnd ? { 'data-end': '' } : fold ? { 'data-fold': fold.sort, 'data-count': String(fold.events.length) } : { 'data-cursor': event.cursor })}
+          href={(row) => (row.isEnd ? href('events', { q: withTerm(q, 'until', row.event.at) }) : row.fold ? toggled(row) : href('events', { ...Object.fromEntries(query), event: row.event.cursor }))}
           empty={all === null ? null : <NoEvents q={q} looked={all.length} hasOlder={log.hasOlder.value} onMore={() => { void log.older(); }} />}
         />
         {fresh > 0 && <button type="button" class="events-pill" onClick={showNew}><span aria-hidden="true">↑</span> {plural(fresh, 'new event')} <kbd>n</kbd></button>}
