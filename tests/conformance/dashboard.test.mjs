@@ -363,7 +363,7 @@ describe('dashboard', () => {
       const document = JSON.parse(await readFile('docs/openapi.json', 'utf8'));
       const limits = Object.fromEntries(model.limitsOf(document).map(({ what, most }) => [what, most]));
       assert.equal(limits['rows of a page'], '500');
-      assert.equal(limits['time of a drain until its deadline'], '365 d');
+      assert.equal(limits['longest deadline of a drain'], '365 d');
       assert.equal(Object.keys(limits).length, 12, JSON.stringify(limits));
       assert.equal(model.versionOf(document), document.info.version);
       assert.deepEqual(model.limitsOf(null), []);

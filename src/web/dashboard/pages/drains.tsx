@@ -220,7 +220,7 @@ function Nothing({ q }: { q: string }) {
           <Empty title="Nothing is draining">
             <p>
               A drain takes a worker out of service: it gets no new VM, what runs there leaves or ends, and the board says when the
-              host can be powered off. Give it a note and a deadline; nothing is stopped when that passes, it is only announced.
+              host can be powered off. Give it a reason and a deadline; nothing is stopped when that passes, it is only announced.
             </p>
             {mayOperate.value && (
               <div class="row wrap">
@@ -275,13 +275,13 @@ function DrainCard({ drain, stage, watch }: { drain: Drain; stage: Stage; watch:
       {stage !== 'safe' && <Expectation drain={drain} watch={watch} />}
       {drain.reason && <p class="note break">“{drain.reason}”</p>}
       <p class="small muted break">
-        {drain.startedAt ? <>begun <Time at={drain.startedAt} /></> : 'begun before this was kept'}{who ? ` by ${who}` : ''}
+        {drain.startedAt ? <>started <Time at={drain.startedAt} /></> : 'started at an unknown time'}{who ? ` by ${who}` : ''}
         {drain.worker.zone ? ` · ${drain.worker.zone}` : ''}
       </p>
       {drain.metadata.length > 0 && <p class="tags wrap">{drain.metadata.map(({ key, value }) => <span key={key} class="tag" title={`${key}=${value}`}>{key}={value}</span>)}</p>}
       <Blockers drain={drain} />
       <div class="row foot">
-        <a class="small" href={href('events', { q: `worker:${/\s/.test(drain.workerId) ? `"${drain.workerId}"` : drain.workerId}` })}>What happened</a>
+        <a class="small" href={href('events', { q: `worker:${/\s/.test(drain.workerId) ? `"${drain.workerId}"` : drain.workerId}` })}>Events</a>
         <span class="grow" />
         {mayOperate.value && (
           <button type="button" class={`button small${stage === 'safe' ? ' primary' : ''}`} disabled={isBusy.value || !!away} title={away ?? (stage === 'safe' ? 'It takes new VMs again' : 'Cancels the drain: it takes new VMs again')} aria-label={`Activate ${drain.workerId}`} onClick={activate}>
@@ -317,7 +317,7 @@ function Expectation({ drain, watch }: { drain: Drain; watch: Watch | undefined 
           </span>
         </>
       )}
-      {held > 0 && <><br /><span class="warn">{plural(held, 'VM')} {held === 1 ? 'is' : 'are'} held up, as {held === 1 ? 'its' : 'their'} worker says</span></>}
+      {held > 0 && <><br /><span class="warn">{plural(held, 'VM')} {held === 1 ? 'is' : 'are'} blocked, as {held === 1 ? 'its' : 'their'} worker reports</span></>}
       {isStalled && <><br /><span class="warn">no VM has left for {length(stalled)} or longer</span></>}
     </p>
   );
@@ -350,17 +350,17 @@ function Blockers({ drain: { blockers: all, workerId } }: { drain: Drain }) {
 const columns: readonly Column<Drain>[] = [
   { key: 'worker', title: 'Worker', width: 'minmax(110px, 1fr)', lead: true, phone: 'lead', cell: ({ workerId }) => workerId },
   { key: 'outcome', title: 'Outcome', width: '150px', phone: 'side', cell: ({ state }) => (state === 'ENDED'
-    ? <Status bare tone="good" title="Drained, and activated after that">was drained</Status>
+    ? <Status bare tone="good" title="Drained, and activated after that">drained</Status>
     : <Status bare tone="quiet" title="Activated before the drain was complete">canceled</Status>) },
   { key: 'ended', title: 'Ended', width: '104px', phone: 'end', cell: ({ endedAt }) => (endedAt ? <Time at={endedAt} /> : '–') },
   { key: 'took', title: 'Took', width: '96px', right: true, cell: ({ startedAt, completedAt, endedAt }) => {
     const until = completedAt ?? endedAt;
     return startedAt && until ? exactLength(Date.parse(until) - Date.parse(startedAt)) : '–';
   } },
-  { key: 'vms', title: 'VMs then', width: '72px', right: true, cell: ({ initialVms }) => (initialVms === null ? '–' : count(initialVms)) },
-  { key: 'began', title: 'Began by', width: 'minmax(80px, 140px)', cell: ({ startedBy, startedByName }) => actor(startedByName, startedBy) || '–' },
+  { key: 'vms', title: 'VMs at start', width: '92px', right: true, cell: ({ initialVms }) => (initialVms === null ? '–' : count(initialVms)) },
+  { key: 'began', title: 'Started by', width: 'minmax(80px, 140px)', cell: ({ startedBy, startedByName }) => actor(startedByName, startedBy) || '–' },
   { key: 'by', title: 'Ended by', width: 'minmax(80px, 140px)', cell: ({ endedBy, endedByName }) => endedByName ?? endedBy ?? '–' },
-  { key: 'note', title: 'Note', width: 'minmax(140px, 2fr)', phone: 'second', cell: ({ reason, endReason, overdueAt }) => (
+  { key: 'note', title: 'Reason', width: 'minmax(140px, 2fr)', phone: 'second', cell: ({ reason, endReason, overdueAt }) => (
     <span class="muted">
       {[reason && `“${reason}”`, endReason && `ended: “${endReason}”`, overdueAt && 'was overdue'].filter(Boolean).join(' · ')}
     </span>

@@ -278,8 +278,8 @@ const columns: readonly Column<Row>[] = [
 ];
 
 const KINDS: readonly [string, string][] = [['trouble', 'trouble'], ['drain', 'drains'], ['liveness', 'liveness'], ['vm', 'VMs'], ['reservation', 'reservations'], ['access', 'access']];
-const ACTORS: readonly [string, string][] = [['operator', 'by operators'], ['worker', 'by workers'], ['server', 'found by the server']];
-const TIMES: readonly [string, string][] = [['', 'As far as kept'], ['15m', 'Last 15 minutes'], ['1h', 'Last hour'], ['24h', 'Last day'], ['168h', 'Last week']];
+const ACTORS: readonly [string, string][] = [['operator', 'by operators'], ['worker', 'by workers'], ['server', 'by the server']];
+const TIMES: readonly [string, string][] = [['', 'Any time'], ['15m', 'Last 15 minutes'], ['1h', 'Last hour'], ['24h', 'Last day'], ['168h', 'Last week']];
 
 export default function Events() {
   useFullPage();
@@ -471,7 +471,7 @@ function Histogram({ read, events, until, hasOlder, onMore, onChoose }: {
         <span class="faint screen-only">{clock(oldest, true)}</span>
         <span>
           {matching}of the {plural(read.length, 'event')} read, back to {clock(oldest, true)}
-          {hasOlder ? <>; <button type="button" class="link" onClick={onMore}>read more</button></> : '; that is all that is kept'}
+          {hasOlder ? <>; <button type="button" class="link" onClick={onMore}>read more</button></> : '; the log has no older ones'}
         </span>
         <span class="faint screen-only">{until === null ? 'now' : clock(read[0]!.at, true)}</span>
       </figcaption>
