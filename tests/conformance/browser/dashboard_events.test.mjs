@@ -18,15 +18,13 @@ const vms = (worker, many, status) => Array.from({ length: many }, (_, index) =>
 
 /** The lines that a log, newest first, is folded to: cursors, or sorts with their numbers. */
 function linesOf(events) {
-  const groups = Map.groupBy(events, ({ kind, at }) => (SORTS[kind] ? `${SORTS[kind]} ${at.slice(0, 16)}` : ''));
-  const seen = new Set();
+  const keyOf = ({ kind, at }) => (SORTS[kind] ? `${SORTS[kind]} ${at.slice(0, 16)}` : '');
+  const groups = new Map();
+  for (const event of events) groups.set(keyOf(event), [...groups.get(keyOf(event)) ?? [], event]);
   return events.flatMap((event) => {
-    const key = SORTS[event.kind] ? `${SORTS[event.kind]} ${event.at.slice(0, 16)}` : '';
-    const group = groups.get(key);
-    if (key === '' || group.length < FEWEST) return [event.cursor];
-    if (seen.has(key)) return [];
-    seen.add(key);
-    return [`${SORTS[event.kind]} ${group.length}`];
+    const group = groups.get(keyOf(event));
+    if (!SORTS[event.kind] || group.length < FEWEST) return [event.cursor];
+    return group[0] === event ? [`${SORTS[event.kind]} ${group.length}`] : [];
   });
 }
 
@@ -88,7 +86,6 @@ describe('events of a fleet', () => {
     });
     await visit.judge('events-unfolded');
     await visit.page.reload({ waitUntil: 'load' });
-    await visit.dashboard();
     await visit.page.waitForSelector(`[data-cursor="${failed[0].cursor}"]`);
 
     // What comes joins its line, or begins one.

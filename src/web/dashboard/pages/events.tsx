@@ -67,6 +67,8 @@ const FOLD_PERIOD_MS = 60_000;
 const GATHER_MS = 120;
 /** Bars of the histogram, at most: none stands for less than a second, since events come in the commits of heartbeats. */
 const BARS = 60;
+/** Fewer bars than this tell nothing of when. */
+const FEWEST_BARS = 3;
 
 /**
  * The log as far as it is read, and what is new while somebody reads. `others` are the events before those, without what
@@ -457,7 +459,7 @@ function Histogram({ read, events, until, hasOlder, onMore, onChoose }: {
   const matching = events.length === read.length ? '' : `${count(events.length)} `;
   return (
     <figure class="events-spread">
-      {bars.length > 0 && (
+      {bars.length >= FEWEST_BARS && (
         <div class="bars" role="img" aria-label={`When the ${count(events.length)} events were: at most ${count(most)} in ${relative(step, 0).replace('in ', '')}, ${count(bars.reduce((sum, { bad }) => sum + bad, 0))} of trouble`}>
           <span class="most tiny faint" aria-hidden="true">{count(most)}</span>
           {bars.map((bar) => (
