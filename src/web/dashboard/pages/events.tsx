@@ -366,7 +366,7 @@ export default function Events() {
         class="events-frame fill"
         onPointerEnterCapture={(event) => {
           // The log keeps what is new above its rows; the table would keep rows in their places that a fold has opened.
-          if ((event.target as Element).role !== 'rowgroup') return;
+          if ((event.target as Element).getAttribute('role') !== 'rowgroup') return;
           event.stopPropagation();
           isOver.current = event.pointerType === 'mouse';
         }}
