@@ -122,22 +122,24 @@ describe('events of a fleet', () => {
   });
 
   test('workers without a zone are said to have none, wherever zones are', async () => {
-    const visit = await browser.visit(server.url);
-    await visit.dashboard();
-    await visit.sees(/no zone\s*1 worker/);
-    const [link] = await visit.page.$$eval('a.zone-link', (links) => links.filter(({ textContent }) => textContent === 'no zone').map(({ href }) => href));
-    await visit.go(link);
-    await visit.dashboard();
-    await visit.sees(/edge-9/);
-    assert.doesNotMatch(await visit.page.$eval('main [role=grid]', (grid) => grid.innerText), /rack-1/);
+    const overview = await browser.visit(server.url);
+    await overview.dashboard();
+    await overview.sees(/no zone\s*1 worker/);
+    const [link] = await overview.page.$$eval('a.zone-link', (links) => links.filter(({ textContent }) => textContent === 'no zone').map(({ href }) => href));
+    await overview.leave();
+    const list = await browser.visit(link);
+    await list.dashboard();
+    await list.sees(/edge-9/);
+    assert.doesNotMatch(await list.page.$eval('main [role=grid]', (grid) => grid.innerText), /rack-1/);
+    await list.leave();
     for (const [page, label] of [['fleet', 'Workers in figures'], ['capacity', 'Table by zone']]) {
-      await visit.go(`${server.url}/${page}`);
+      const visit = await browser.visit(`${server.url}/${page}`);
       await visit.dashboard();
       await visit.page.waitForSelector(`[aria-label="${label}"] tbody tr`);
       const zones = await visit.page.$$eval(`[aria-label="${label}"] tbody tr`, (rows) => rows.map(({ cells: [name] }) => name.textContent));
       assert.deepEqual(zones, ['us-west-1a', 'no zone'], `/${page}`);
+      await visit.leave();
     }
-    await visit.leave();
   });
 
   test('what a page shows is copied as requests that are answered, from the end of its head', async () => {
