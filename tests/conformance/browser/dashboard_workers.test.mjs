@@ -224,14 +224,14 @@ describe('workers in the dashboard', () => {
         await fleet.drain(id, 'a new kernel', { deadline_seconds: 7_200 });
         const expected = {
           overview: [/11 of 13 workers take new VMs/, /2 are draining/],
-          fleet: [/11 of 13 workers take new VMs; 2 drain\b/],
+          fleet: [/11 of 13 workers take new VMs; 2 are draining\b/],
           workers: [new RegExp(`${id} (draining|safe to power off) us-west-1a .*“a new kernel”`), /draining 2\b/],
           worker: [/be drained since/, /“a new kernel”/, /Drain 1\b/],
-          drains: [/2 workers drain/, new RegExp(`${id} .*“a new kernel”`)],
+          drains: [/2 workers are draining/, new RegExp(`${id} .*“a new kernel”`)],
           events: [new RegExp(`Worker ${id} is draining`)],
         };
         await say(visits, expected);
-        assert.match((await cellOf(visits.fleet, id)).name, /drains/);
+        assert.match((await cellOf(visits.fleet, id)).name, /draining/);
 
         await agent.kill();
         agent = start();
@@ -240,7 +240,7 @@ describe('workers in the dashboard', () => {
           return events.some(({ kind }) => kind === 'worker_restarted') && (await fleet.get(`/workers/${id}/drain`)).acknowledged_at;
         });
         await say(visits, { ...expected, events: [new RegExp(`restarted Worker ${id} restarted`), new RegExp(`Worker ${id} is draining`)] });
-        assert.match((await cellOf(visits.fleet, id)).name, /drains/);
+        assert.match((await cellOf(visits.fleet, id)).name, /draining/);
         for (const visit of Object.values(visits)) {
           await visit.page.bringToFront();
           await visit.page.reload();

@@ -139,8 +139,8 @@ function Figure({ chart, curves: { times, range }, label, crosshair, since, drai
   /** How often it was drawn: what lies over the curves moves with them. */
   const drawn = useSignal(0);
   const id = useElementId();
-  const latest = useRef({ times, chart, drains });
-  latest.current = { times, chart, drains };
+  const latest = useRef({ times, chart });
+  latest.current = { times, chart };
 
   const isAway = !isConnected.value;
   useEffect(() => {
@@ -175,6 +175,8 @@ function Figure({ chart, curves: { times, range }, label, crosshair, since, drai
 
   const at = useSignal(times);
   at.value = times;
+  const spans = useSignal(drains);
+  spans.value = drains;
   const last = Math.max(0, ...chart.lines.map(lastKnown));
   const index = useComputed(() => (crosshair.value === null ? last : Math.max(0, nearest(at.value.at, crosshair.value.time))));
   const move = (to: number): void => {
@@ -238,7 +240,7 @@ function Figure({ chart, curves: { times, range }, label, crosshair, since, drai
     if (to === null) crosshair.value = null;
     else move(event.shiftKey ? index.peek() + (to - index.peek()) * 10 : to);
   };
-  const words = useComputed(() => `${spokenPoint(at.value, latest.current.chart, index.value)}${isDrainingAt(latest.current.drains, at.value, index.value) ? ', draining' : ''}`);
+  const words = useComputed(() => `${spokenPoint(at.value, latest.current.chart, index.value)}${isDrainingAt(spans.value, at.value, index.value) ? ', draining' : ''}`);
   return (
     <figure class="curve" data-curve={chart.key} aria-labelledby={`${id}-title`}>
       <figcaption>
