@@ -231,6 +231,19 @@ describe('dashboard', () => {
       assert.equal(stageOf(drain({ remainingVms: 0, state: 'COMPLETE', safeToPowerOff: true })), 'safe');
     });
 
+    test('VMs that only have not left yet are told from what blocks', async () => {
+      const { apart, noteOf } = await load('blockers');
+      const vm = (id, message, more = {}) => ({ kind: 'VM_RUNNING', vmId: id, message, ...more });
+      const acknowledged = { kind: 'NOT_ACKNOWLEDGED', vmId: null, message: 'Worker w1 has not acknowledged the drain: it may still take a VM' };
+      const all = [acknowledged, vm('a', 'VM a (web: 1) is running'), vm('b', 'VM b (db) is running: no other worker has a GPU'), vm('c', 'VM c is stopping', { kind: 'VM_STOPPING' })];
+      const { leaving, blocking } = apart(all);
+      assert.deepEqual([leaving.map(({ vmId }) => vmId), blocking.map(({ vmId }) => vmId)], [['a', 'c'], [null, 'b']]);
+      assert.deepEqual(all.map(noteOf), [null, null, 'no other worker has a GPU', null]);
+      // A server that tells the note by itself is believed.
+      assert.equal(noteOf(vm('a', 'VM a (x) is running: y) is running', { note: null })), null);
+      assert.equal(noteOf(vm('a', 'VM a (x) is running', { note: 'local disk' })), 'local disk');
+    });
+
     test('the most urgent come first', () => {
       const late = drain({ state: 'OVERDUE', deadlineAt: '2025-01-01T03:00:00Z' });
       const soon = drain({ deadlineAt: '2025-01-01T01:00:00Z' });
@@ -299,6 +312,42 @@ describe('dashboard', () => {
       assert.equal(model.withTerm('kind:drain since:1h', 'since', null), 'kind:drain');
     });
 
+    test('VM events of a minute are one line, whatever happens in between, and nothing is lost', async () => {
+      const { folded, foldTitle, foldSpan, foldKinds, foldSearch } = await load('event-folds');
+      let number = 0;
+      const event = (kind, seconds, worker = 'w1', more = {}) => ({ id: `e${number += 1}`, kind, at: new Date(NOON + seconds * 1_000).toISOString(), workerId: worker, vmId: kind.startsWith('VM_') ? `vm-${number}` : null, zone: 'a', ...more });
+      const log = [
+        event('VM_CHANGED', 65), event('VM_STARTED', 61), event('VM_FAILED', 60.5),
+        event('VM_STOPPED', 50), event('VM_FAILED', 49, 'w2'), event('WORKER_DRAIN_STARTED', 48), event('VM_CHANGED', 40, 'w2'), event('VM_CHANGED', 30, 'w3'), event('VM_FAILED', 29), event('VM_FAILED', 28),
+        event('WORKER_OFFLINE', 20), event('VM_STARTED', 10), event('VM_FAILED', 9, 'w2', { zone: 'b' }),
+      ];
+      const lines = folded(log, 60_000);
+      assert.deepEqual(lines.map(({ event, fold }) => (fold ? `${fold.sort} ${fold.events.length}` : event.kind)), [
+        'VM_CHANGED', 'VM_STARTED', 'VM_FAILED', 'churn 4', 'failed 4', 'WORKER_DRAIN_STARTED', 'WORKER_OFFLINE',
+      ]);
+      assert.deepEqual(lines.flatMap(({ event, fold }) => (fold ? fold.events : [event])).map(({ id }) => id).sort(), log.map(({ id }) => id).sort());
+      const [churn, failed] = lines.flatMap(({ fold }) => fold ?? []);
+      assert.equal(foldTitle(churn), '4 VM events on 3 workers');
+      assert.equal(foldKinds(churn), '1 started, 2 changed, 1 stopped');
+      assert.match(foldSpan(churn), /:00:10–.*:00:50$/);
+      assert.equal(foldSearch(churn), null);
+      assert.equal(foldTitle(failed), '4 VMs failed on 2 workers');
+      assert.equal(foldSearch(failed), 'status:failed');
+      assert.equal(foldSearch({ sort: 'failed', events: failed.events.slice(0, 3) }), 'status:failed zone:a');
+      assert.equal(foldSearch({ sort: 'failed', events: [{ ...failed.events[0], workerId: 'rack 7' }] }), 'status:failed worker:"rack 7"');
+      const twice = failed.events.map((one) => ({ ...one, vmId: one.workerId }));
+      assert.equal(foldTitle({ sort: 'failed', events: twice }), '2 VMs failed on 2 workers, 4 times in all');
+      // Without a period they are one line each, of all time.
+      assert.deepEqual(folded(log, Infinity).flatMap(({ fold }) => (fold ? [`${fold.sort} ${fold.events.length}`] : [])), ['churn 6', 'failed 5']);
+    });
+
+    test('workers without a zone are what the zones lack of the whole', async () => {
+      const { withoutZone } = await load('zones');
+      assert.deepEqual(withoutZone({ workers: 5, cpuCores: 50 }, [{ workers: 1, cpuCores: 10 }, { workers: 2, cpuCores: 30 }]), { workers: 2, cpuCores: 10 });
+      assert.equal(withoutZone({ workers: 1, cpuCores: 10 }, [{ workers: 1, cpuCores: 10 }]), null);
+      assert.deepEqual(withoutZone({ workers: 1 }, []), { workers: 1 });
+    });
+
     test('bars hold every event once', () => {
       const bars = model.histogram([{ at: 0, isBad: false }, { at: 5, isBad: true }, { at: 99, isBad: false }, { at: 100, isBad: false }], 0, 100, 10);
       assert.deepEqual(bars.map(({ total }) => total), [2, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
@@ -314,7 +363,7 @@ describe('dashboard', () => {
       const document = JSON.parse(await readFile('docs/openapi.json', 'utf8'));
       const limits = Object.fromEntries(model.limitsOf(document).map(({ what, most }) => [what, most]));
       assert.equal(limits['rows of a page'], '500');
-      assert.equal(limits['time of a drain until its deadline'], '365 d');
+      assert.equal(limits['longest deadline of a drain'], '365 d');
       assert.equal(Object.keys(limits).length, 12, JSON.stringify(limits));
       assert.equal(model.versionOf(document), document.info.version);
       assert.deepEqual(model.limitsOf(null), []);
@@ -548,6 +597,23 @@ describe('dashboard', () => {
       assert.equal(curves.topOf(lines(4, 100), 'vms'), 5);
       assert.equal(curves.topOf(lines(0, 100), 'vms'), 106, 'nothing at all is at the ground');
       assert.deepEqual(lines(4, 100).map((line) => curves.isFarAbove(line, lines(4, 100))), [false, true]);
+    });
+
+    test('drains that stood in the time that is drawn are marked, from when they began to when they ended', () => {
+      const times = { at: [600, 660, 720, 780], step: 60 };
+      const drain = (since, until) => ({ since, until });
+      const all = [drain(700, null), drain(0, 599), drain(0, 610), drain(840, null), drain(839, 900)];
+      assert.deepEqual(curves.drainsWithin(all, times), [drain(0, 610), drain(700, null), drain(839, 900)]);
+      assert.deepEqual(times.at.map((_, index) => curves.isDrainingAt([drain(700, null)], times, index)), [false, true, true, true]);
+      assert.deepEqual(times.at.map((_, index) => curves.isDrainingAt([drain(0, 610)], times, index)), [true, false, false, false]);
+      assert.deepEqual(curves.drainsWithin(all, { at: [], step: 60 }), []);
+    });
+
+    test('since when there are samples is said where the time before is seen', () => {
+      const times = { at: Array.from({ length: 100 }, (_, index) => index * 60), step: 60 };
+      const since = (first) => curves.recordedSince({ times, charts: [{ lines: [{ values: times.at.map((_, index) => (index < first ? null : 1)) }, { values: times.at.map(() => null) }] }] });
+      assert.deepEqual([0, 1, 5, 6, 99].map(since), [null, null, null, 360, 5_940]);
+      assert.equal(curves.recordedSince({ times, charts: [] }), null);
     });
 
     test('a history of minutes is drawn over an hour, unless another range was chosen', () => {

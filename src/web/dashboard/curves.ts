@@ -159,6 +159,38 @@ export function curvesOf(chosen: Range | null, times: Times, charts: readonly Ch
   };
 }
 
+/** Of a range, the part at its beginning without a sample that is worth a word. */
+const WORTH_A_WORD = 0.05;
+
+/** When the first sample was that is drawn, in seconds since 1970, if the time before it is a part of the range that is seen; else null. */
+export function recordedSince({ times: { at }, charts }: Pick<Curves, 'times' | 'charts'>): number | null {
+  const first = Math.min(...charts.flatMap(({ lines }) => lines.map(({ values }) => values.findIndex((value) => value !== null))).filter((index) => index >= 0));
+  return first > Math.max(1, at.length * WORTH_A_WORD) ? at[first] ?? null : null;
+}
+
+/** A drain of the worker whose curves are drawn. */
+export interface DrainSpan {
+  readonly key: string;
+  /** When it began and ended, in seconds since 1970; null while it stands. */
+  readonly since: number;
+  readonly until: number | null;
+  /** `“new disks”, 22:28–22:54` */
+  readonly words: string;
+}
+
+/** Drains that stood in the time that is drawn, oldest first. */
+export function drainsWithin<Span extends Pick<DrainSpan, 'since' | 'until'>>(drains: readonly Span[], { at, step }: Pick<Times, 'at' | 'step'>): Span[] {
+  const [first, last] = [at[0], at.at(-1)];
+  if (first === undefined || last === undefined) return [];
+  return drains.filter(({ since, until }) => since < last + step && (until ?? Infinity) >= first).sort((a, b) => a.since - b.since);
+}
+
+/** Whether a drain stood in the time of a point. */
+export function isDrainingAt(drains: readonly Pick<DrainSpan, 'since' | 'until'>[], { at, step }: Pick<Times, 'at' | 'step'>, index: number): boolean {
+  const begin = at[index];
+  return begin !== undefined && drains.some(({ since, until }) => since < begin + step && (until ?? Infinity) >= begin);
+}
+
 /** Whether the smallest and the largest sample are others than the value anywhere: a band would be seen. */
 export function hasBand({ values, least, most }: Line): boolean {
   return least !== undefined && most !== undefined && values.some((value, index) => value !== null && least[index] !== most[index]);

@@ -68,6 +68,31 @@ describe('curves', () => {
       await visit.leave();
     });
 
+    test('a drain of the worker is a band behind its curves, named below them and in the table', async () => {
+      const visit = await browser.visit(`${dev.url}/workers/sim-0002?range=1h`);
+      await visit.dashboard();
+      await visit.page.waitForSelector('.curves-grid[data-range="1h"] canvas');
+      await visit.until(() => document.querySelectorAll('.curve .curve-drain.stands').length === document.querySelectorAll('.curve').length);
+      await visit.sees(/Drain: [\d:]+–now “new disks”/);
+      await visit.page.focus('[data-curve=cpu] [role=slider]');
+      await visit.page.keyboard.press('End');
+      await visit.until(() => /, draining$/.test(document.querySelector('[data-curve=cpu] [role=slider]').getAttribute('aria-valuetext')));
+      await visit.page.keyboard.press('Home');
+      await visit.until(() => !/draining/.test(document.querySelector('[data-curve=cpu] [role=slider]').getAttribute('aria-valuetext')));
+      await visit.click('.curves-table summary');
+      await visit.page.waitForSelector('.curves-table tbody tr');
+      const [first, last] = await visit.page.$$eval('.curves-table tbody tr', (rows) => [rows[0], rows.at(-1)].map((row) => row.lastElementChild.textContent));
+      assert.deepEqual([first, last], ['draining', '']);
+      await visit.page.$eval('.curves', (card) => card.scrollIntoView({ block: 'center' }));
+      await visit.judge('curves-drain');
+      await visit.leave();
+      const another = await browser.visit(`${dev.url}/workers/sim-0003?range=1h`);
+      await another.dashboard();
+      await another.page.waitForSelector('.curves-grid[data-range="1h"] canvas');
+      assert.equal(await another.page.$('.curve-drain'), null, 'one that was never drained has none');
+      await another.leave();
+    });
+
     test('the pages of the cluster are seen in light and dark, on a screen and on a phone', async () => {
       for (const page of ['?range=7d', 'capacity?range=30d', 'workers']) {
         const visit = await browser.visit(`${dev.url}/${page}`);
@@ -156,6 +181,10 @@ describe('curves', () => {
       const at = Date.parse(history.start) / 1_000 + known.at(-1) * history.step_seconds;
       await visit.until((text) => document.querySelector('[data-curve=vms] [role=slider]').getAttribute('aria-valuetext').includes(text), await clockTime(visit, at));
       assert.match(await told(), new RegExp(`: allocated ${history.vm_count.values.at(-1)} VMs, slots 100 VMs$`));
+      // Slots are far above what is used: said at the edge of the frame. And most of the hour is from before the server began.
+      assert.equal(await visit.page.$eval('[data-curve=vms] .curve-beyond', ({ textContent }) => textContent), '↑ slots 100 VMs');
+      assert.match(await visit.page.$eval('[data-test=recorded-since]', ({ textContent }) => textContent), new RegExp(`^Recorded since ${(await clockTime(visit, Date.parse(history.start) / 1_000 + known[0] * history.step_seconds)).split(' ').at(-1)};`));
+      assert.match(await visit.page.$eval('[data-curve=cpu] .curve-before', ({ textContent }) => textContent), /^no sample before [\d:]+$/);
       await visit.judge('curves-crosshair');
 
       // An hour is drawn, of which the server knows the last minutes: what is not known is said, and is not 0.

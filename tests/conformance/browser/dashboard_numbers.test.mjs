@@ -233,13 +233,13 @@ const SHOWN = {
       taking === all ? `All ${written(all)} workers take new VMs` : new RegExp(`${written(taking)} of ${written(all)} workers? takes? new VMs`),
       new RegExp(`there is (no room for one more|room for ${written(placedOneByOne(workers, USUAL))} more) of 4 vCPU · 8 GiB`),
       ...(draining > 0 ? [new RegExp(`${written(draining)} (is|are) draining`)] : []),
-      ...(offline > 0 ? [new RegExp(`${written(offline)} ha(s|ve) been silent`)] : []),
+      ...(offline > 0 ? [new RegExp(`${written(offline)} ha(s|ve) been offline`)] : []),
       new RegExp(`\\b${written(stats.total_vms)} VMs? holds? a slot, ${written(stats.schedulable_vm_slots)} slots? (is|are) placeable`),
       ...(failed > 0 ? [new RegExp(`${plural(failed, 'VM')}\\s+ha(s|ve) ended by an error`)] : []),
       new RegExp(`Revision ${written(stats.revision)},`),
       ...zones.map((zone) => new RegExp([
         zone.name, plural(zone.there.length, 'worker'), `CPU ${share(zone.usedCores, zone.cores)} allocated`, `${written(slotsOf(zone))} slots placeable`,
-        ...(zone.draining > 0 ? [`${zone.draining} draining`] : []), ...(zone.offline > 0 ? [`,?\\s*${zone.offline} silent`] : []),
+        ...(zone.draining > 0 ? [`${zone.draining} draining`] : []), ...(zone.offline > 0 ? [`,?\\s*${zone.offline} offline`] : []),
       ].join('\\s*'))),
     ]);
   },
@@ -249,8 +249,8 @@ const SHOWN = {
     return [
       ...lacks(await textOf(visit), [
         all.draining + all.offline === 0 ? `All ${workers.length} workers take new VMs` : `${all.active} of ${workers.length} workers take new VMs; ${[
-          ...(all.draining > 0 ? [`${all.draining} ${all.draining === 1 ? 'drains' : 'drain'}`] : []),
-          ...(all.offline > 0 ? [`${all.offline} ${all.offline === 1 ? 'is' : 'are'} silent`] : []),
+          ...(all.draining > 0 ? [`${all.draining} ${all.draining === 1 ? 'is' : 'are'} draining`] : []),
+          ...(all.offline > 0 ? [`${all.offline} ${all.offline === 1 ? 'is' : 'are'} offline`] : []),
         ].join(', ')}`,
         `${share(all.usedCores, all.cores)} of ${plural(all.cores, 'core')} and ${share(all.usedMemory, all.memory)} of`,
         `are allocated to ${plural(stats.total_vms, 'VM')}`,
@@ -322,7 +322,7 @@ const SHOWN = {
     const remaining = drains.reduce((sum, { remaining_vms: left }) => sum + left, 0);
     return [
       ...lacks(text, [
-        drains.length === 0 ? 'No worker drains' : `${plural(drains.length, 'worker')} ${drains.length === 1 ? 'drains' : 'drain'}${safe > 0 ? `: ${safe} ${safe === 1 ? 'is' : 'are'} safe to power off` : ''}\n`,
+        drains.length === 0 ? 'No worker is draining' : `${plural(drains.length, 'worker')} ${drains.length === 1 ? 'is' : 'are'} draining${safe > 0 ? `: ${safe} ${safe === 1 ? 'is' : 'are'} safe to power off` : ''}\n`,
         ...(drains.length === 0 ? [] : [remaining === 0 ? 'No VM is left on them' : new RegExp(`${plural(remaining, 'VM')} (is|are) left on them`)]),
         ...(ended.total > 0 ? [`the last one of ${plural(ended.total, 'worker')}`] : []),
       ]),
@@ -350,7 +350,7 @@ const SHOWN = {
     ];
   },
 
-  events: async (visit, { events }) => {
+  'events?fold=no': async (visit, { events }) => {
     const rows = await visit.page.$$eval('main [role=row][data-cursor]', (all) => all.map((row) => row.dataset.cursor));
     const first = rows.slice(0, 20);
     return [...(first.length < 10 ? [`only ${first.length} events`] : []), ...differs('events', first, events.slice(0, first.length).map(({ cursor }) => cursor))];

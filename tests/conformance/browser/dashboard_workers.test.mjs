@@ -66,8 +66,8 @@ describe('workers in the dashboard', () => {
         const { drains: _, ...pages } = PAGES_OF(lost);
         const visits = await open(server, pages);
         const isOnline = {
-          overview: [/5 of 6 workers take new VMs/, /us-lost-1a 1 worker CPU 38 % allocated 97 slots placeable(?! 1 silent)/],
-          fleet: [/5 of 6 workers take new VMs; 1 drains(?!, 1 is silent)/, /us-lost-1a 1 1 0 0 38 %/],
+          overview: [/5 of 6 workers take new VMs/, /us-lost-1a 1 worker CPU 38 % allocated 97 slots placeable(?! 1 offline)/],
+          fleet: [/5 of 6 workers take new VMs; 1 is draining(?!, 1 is offline)/, /us-lost-1a 1 1 0 0 38 %/],
           workers: [new RegExp(`${lost} active us-lost-1a`), /offline 0\b/],
           worker: [new RegExp(`${lost} active`), /Takes new VMs/, /online heartbeat/],
         };
@@ -77,10 +77,10 @@ describe('workers in the dashboard', () => {
         const { last_seen: seen } = await fleet.get(`/workers/${lost}`);
         await say(visits, {
           overview: [
-            /4 of 6 workers take new VMs/, new RegExp(`${lost} has been silent since [\\d:]+`), /3 VMs were running there/,
-            /us-lost-1a 1 worker CPU 38 % allocated 0 slots placeable 1 silent/, /us-kept-1a 5 workers[^%]*%[^%]*placeable 1 draining/,
+            /4 of 6 workers take new VMs/, new RegExp(`${lost} has been offline since [\\d:]+`), /3 VMs were running there/,
+            /us-lost-1a 1 worker CPU 38 % allocated 0 slots placeable 1 offline/, /us-kept-1a 5 workers[^%]*%[^%]*placeable 1 draining/,
           ],
-          fleet: [/4 of 6 workers take new VMs; 1 drains, 1 is silent/, /us-lost-1a 1 0 0 1 38 %/],
+          fleet: [/4 of 6 workers take new VMs; 1 is draining, 1 is offline/, /us-lost-1a 1 0 0 1 38 %/],
           workers: [new RegExp(`${lost} offline us-lost-1a .*?silent for [\\d]+ (s|min)`), /offline 1\b/],
           worker: [new RegExp(`${lost} offline`), /Silent for \d+ (s|min)\. 3 VMs were there when it was last heard/, /silent since [\d:]+ · \d+ (s|min)/],
           events: [new RegExp(`[\\d:]+ offline Worker ${lost} has not been heard from for over 8 s us-lost-1a the server`)],
@@ -90,8 +90,8 @@ describe('workers in the dashboard', () => {
         assert(times.some((time) => new Date(time).getTime() === new Date(seen).getTime()), `${seen} is not among ${times}`);
         // The cell has a name for who does not see it, and looks other than the others.
         const cell = await cellOf(visits.fleet, lost);
-        assert.match(cell.name, new RegExp(`^${lost}, us-lost-1a, .*silent`));
-        assert.doesNotMatch((await cellOf(visits.fleet, others[1])).name, /silent/);
+        assert.match(cell.name, new RegExp(`^${lost}, us-lost-1a, .*offline`));
+        assert.doesNotMatch((await cellOf(visits.fleet, others[1])).name, /offline/);
         assert.match(await visits.fleet.page.$eval('[data-test=worker-card]', (card) => card.innerText), new RegExp(others[1]));
         for (const [name, visit] of Object.entries(visits)) {
           await visit.page.bringToFront();
@@ -103,7 +103,7 @@ describe('workers in the dashboard', () => {
         // More of them only keep it so, however long it takes to look at all pages.
         heard.add(lost);
         await say(visits, { ...isOnline, events: [new RegExp(`[\\d:]+ online Worker ${lost}`)] });
-        assert.doesNotMatch((await cellOf(visits.fleet, lost)).name, /silent/);
+        assert.doesNotMatch((await cellOf(visits.fleet, lost)).name, /offline/);
         await leave(visits);
       } finally {
         heard.clear();
@@ -224,14 +224,14 @@ describe('workers in the dashboard', () => {
         await fleet.drain(id, 'a new kernel', { deadline_seconds: 7_200 });
         const expected = {
           overview: [/11 of 13 workers take new VMs/, /2 are draining/],
-          fleet: [/11 of 13 workers take new VMs; 2 drain\b/],
+          fleet: [/11 of 13 workers take new VMs; 2 are draining\b/],
           workers: [new RegExp(`${id} (draining|safe to power off) us-west-1a .*“a new kernel”`), /draining 2\b/],
           worker: [/be drained since/, /“a new kernel”/, /Drain 1\b/],
-          drains: [/2 workers drain/, new RegExp(`${id} .*“a new kernel”`)],
+          drains: [/2 workers are draining/, new RegExp(`${id} .*“a new kernel”`)],
           events: [new RegExp(`Worker ${id} is draining`)],
         };
         await say(visits, expected);
-        assert.match((await cellOf(visits.fleet, id)).name, /drains/);
+        assert.match((await cellOf(visits.fleet, id)).name, /draining/);
 
         await agent.kill();
         agent = start();
@@ -240,7 +240,7 @@ describe('workers in the dashboard', () => {
           return events.some(({ kind }) => kind === 'worker_restarted') && (await fleet.get(`/workers/${id}/drain`)).acknowledged_at;
         });
         await say(visits, { ...expected, events: [new RegExp(`restarted Worker ${id} restarted`), new RegExp(`Worker ${id} is draining`)] });
-        assert.match((await cellOf(visits.fleet, id)).name, /drains/);
+        assert.match((await cellOf(visits.fleet, id)).name, /draining/);
         for (const visit of Object.values(visits)) {
           await visit.page.bringToFront();
           await visit.page.reload();

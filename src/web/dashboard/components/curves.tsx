@@ -10,12 +10,12 @@ import type { ComponentChildren } from 'preact';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import { isConnected } from '../api/live';
 import {
-  amount, description, extremesOf, isFarAbove, lastKnown, nearest, RANGES, spanAround, spokenPoint, timeAt, valueAt, valueAtEnd,
-  type Chart, type Curves, type Range, type Times,
+  amount, description, drainsWithin, extremesOf, isDrainingAt, isFarAbove, lastKnown, nearest, RANGES, recordedSince, spanAround, spokenPoint, timeAt,
+  valueAt, valueAtEnd, type Chart, type Curves, type DrainSpan, type Range, type Times,
 } from '../curves';
 import { setQuery } from '../router';
 import { theme } from '../theme';
-import { length, serverNow } from '../time';
+import { clock, length, serverNow } from '../time';
 import { Card } from './card';
 import { CopyAs, type Request } from './copy';
 import { useElementId } from './element-id';
@@ -40,7 +40,7 @@ loadDrawing().catch(() => {});
 type Crosshair = Signal<{ time: number; by: string } | null>;
 
 /** A card of charts. `curves` is undefined until the first answer. */
-export function CurvesCard({ title, label, curves, range, isCurrent, problem, request, aside, empty, note }: {
+export function CurvesCard({ title, label, curves, range, isCurrent, problem, request, aside, empty, note, drains = [] }: {
   title: ComponentChildren;
   /** Whose curves they are, for who does not see the title: `of worker w1`. */
   label: string;
@@ -57,7 +57,11 @@ export function CurvesCard({ title, label, curves, range, isCurrent, problem, re
   empty?: ComponentChildren;
   /** What has to be known to read them right. */
   note?: ComponentChildren;
+  /** Drains of the worker whose curves they are: bands behind them. */
+  drains?: readonly DrainSpan[];
 }) {
+  const standing = curves ? drainsWithin(drains, curves.times) : [];
+  const since = curves ? recordedSince(curves) : null;
   const crosshair: Crosshair = useSignal<{ time: number; by: string } | null>(null);
   return (
     <Card
@@ -69,13 +73,17 @@ export function CurvesCard({ title, label, curves, range, isCurrent, problem, re
         ? <div class="curves-empty">{empty || <First range={range} />}</div>
         : (
           <div class={`curves-grid${curves && curves.charts.length % 3 === 0 ? ' three' : ''}${isCurrent ? '' : ' waits'}`} data-range={isCurrent ? curves?.range.key : undefined}>
-            {curves?.charts.map((chart) => <Figure key={chart.key} chart={chart} curves={curves} label={label} crosshair={crosshair} />) ?? <div class="curve" />}
+            {curves?.charts.map((chart) => <Figure key={chart.key} chart={chart} curves={curves} label={label} crosshair={crosshair} since={since} drains={standing} />) ?? <div class="curve" />}
           </div>
         )}
       {curves && curves.charts.length > 0 && (
         <footer class="curves-foot tiny faint">
+          {since !== null && <p data-test="recorded-since">Recorded since {clock(since * 1_000)}; before that there is no sample in this range.</p>}
           {note && <p>{note}</p>}
-          <CurvesTable curves={curves} label={label} />
+          {standing.length > 0 && (
+            <p class="curve-drains"><i class="curve-swatch drain" aria-hidden="true" />{standing.length === 1 ? 'Drain' : 'Drains'}: {standing.slice(-MOST_NAMED).map(({ words }) => words).join('; ')}{standing.length > MOST_NAMED && `; and ${standing.length - MOST_NAMED} before`}</p>
+          )}
+          <CurvesTable curves={curves} label={label} drains={standing} />
           <p class="screen-only" aria-hidden="true">Drag to look closer <kbd>+</kbd> <kbd>−</kbd> <kbd>←</kbd> <kbd>→</kbd></p>
           <CopyAs request={request} />
         </footer>
@@ -83,6 +91,9 @@ export function CurvesCard({ title, label, curves, range, isCurrent, problem, re
     </Card>
   );
 }
+
+/** Drains that are named below the curves. */
+const MOST_NAMED = 3;
 
 /** No sample yet, or none in this range. */
 function First({ range }: { range: Range }) {
@@ -119,7 +130,9 @@ function lookAt(since: number, until: number): void {
 }
 
 /** One chart: what its lines are and how high they are now, the canvas, and the crosshair over it. */
-function Figure({ chart, curves: { times, range }, label, crosshair }: { chart: Chart; curves: Curves; label: string; crosshair: Crosshair }) {
+function Figure({ chart, curves: { times, range }, label, crosshair, since, drains }: {
+  chart: Chart; curves: Curves; label: string; crosshair: Crosshair; since: number | null; drains: readonly DrainSpan[];
+}) {
   const element = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLDivElement>(null);
   const plot = useSignal<Plot | null>(null);
@@ -162,6 +175,8 @@ function Figure({ chart, curves: { times, range }, label, crosshair }: { chart: 
 
   const at = useSignal(times);
   at.value = times;
+  const spans = useSignal(drains);
+  spans.value = drains;
   const last = Math.max(0, ...chart.lines.map(lastKnown));
   const index = useComputed(() => (crosshair.value === null ? last : Math.max(0, nearest(at.value.at, crosshair.value.time))));
   const move = (to: number): void => {
@@ -225,7 +240,7 @@ function Figure({ chart, curves: { times, range }, label, crosshair }: { chart: 
     if (to === null) crosshair.value = null;
     else move(event.shiftKey ? index.peek() + (to - index.peek()) * 10 : to);
   };
-  const words = useComputed(() => spokenPoint(at.value, latest.current.chart, index.value));
+  const words = useComputed(() => `${spokenPoint(at.value, latest.current.chart, index.value)}${isDrainingAt(spans.value, at.value, index.value) ? ', draining' : ''}`);
   return (
     <figure class="curve" data-curve={chart.key} aria-labelledby={`${id}-title`}>
       <figcaption>
@@ -252,7 +267,9 @@ function Figure({ chart, curves: { times, range }, label, crosshair }: { chart: 
         onBlur={() => { crosshair.value = null; }}
         onKeyDown={press}
       >
+        <Behind plot={plot} drawn={drawn} times={times} since={since} drains={drains} />
         <div ref={canvas} class="curve-canvas" />
+        <Beyond plot={plot} drawn={drawn} chart={chart} />
         <Marked plot={plot} marked={marked} />
         <Marks plot={plot} drawn={drawn} crosshair={crosshair} times={times} chart={chart} />
       </div>
@@ -282,10 +299,47 @@ function Legend({ chart: { lines, unit }, times, crosshair }: { chart: Chart; ti
         // As wide as the widest, so that nothing moves while the crosshair does.
         const extremes = extremesOf(line);
         const width = Math.max(...[value, extremes?.least, extremes?.most].map((one) => (one == null ? 1 : amount(one, unit).length)));
-        return <li key={line.name}><i class={`curve-swatch ${line.role}`} aria-hidden="true" />{line.name} <b style={{ minWidth: `${width * 0.92}ch` }}>{value === null ? '–' : amount(value, unit)}</b>{isFarAbove(line, lines) && ' (far above)'}</li>;
+        return <li key={line.name}><i class={`curve-swatch ${line.role}`} aria-hidden="true" />{line.name} <b style={{ minWidth: `${width * 0.92}ch` }}>{value === null ? '–' : amount(value, unit)}</b></li>;
       })}
       {times.step > 60 && <li class="faint">{at === null ? 'mean of the last ' : 'mean of '}{length(times.step * 1_000)}</li>}
     </ul>
+  );
+}
+
+/** Words in a chart need as much room as this, in CSS pixels. */
+const WORDS = 96;
+
+/** What is behind the curves: the time of drains, and the time before the first sample. */
+function Behind({ plot, drawn, times, since, drains }: {
+  plot: ReadonlySignal<Plot | null>; drawn: ReadonlySignal<number>; times: Times; since: number | null; drains: readonly DrainSpan[];
+}) {
+  void drawn.value;
+  if (!plot.value || times.at.length === 0) return null;
+  const { left, top, width, height } = plot.value.area();
+  const x = (time: number): number => Math.max(0, Math.min(width, plot.value!.x(time)));
+  const box = (from: number, to: number): Record<string, string> => ({ left: `${left + from}px`, top: `${top}px`, width: `${Math.max(1, to - from)}px`, height: `${height}px` });
+  const before = since === null ? 0 : x(since);
+  return (
+    <div class="curve-behind" aria-hidden="true">
+      {since !== null && <span class="curve-before tiny" style={box(0, before)}>{before >= WORDS && `no sample before ${clock(since * 1_000)}`}</span>}
+      {drains.map(({ key, since, until }) => <i key={key} class={`curve-drain${until === null ? ' stands' : ''}`} style={box(x(since), until === null ? width : x(until))} />)}
+    </div>
+  );
+}
+
+/** Lines that are above the frame: at its upper edge, with their value. */
+function Beyond({ plot, drawn, chart: { lines, unit } }: { plot: ReadonlySignal<Plot | null>; drawn: ReadonlySignal<number>; chart: Chart }) {
+  void drawn.value;
+  const far = lines.filter((line) => isFarAbove(line, lines));
+  if (!plot.value || far.length === 0) return null;
+  const { left, top, width } = plot.value.area();
+  return (
+    <div class="curve-beyond tiny" aria-hidden="true" style={{ left: `${left}px`, top: `${top}px`, width: `${width}px` }}>
+      {far.map((line) => {
+        const value = valueAtEnd(line) ?? extremesOf(line)?.most;
+        return value == null ? null : <span key={line.name}>↑ {line.name} {amount(value, unit)}</span>;
+      })}
+    </div>
   );
 }
 
@@ -329,7 +383,7 @@ function Marks({ plot, drawn, crosshair, times, chart: { key, lines, unit } }: {
 }
 
 /** All values, newest first, for who reads them rather than looks at them. */
-function CurvesTable({ curves: { times, charts, range }, label }: { curves: Curves; label: string }) {
+function CurvesTable({ curves: { times, charts, range }, label, drains }: { curves: Curves; label: string; drains: readonly DrainSpan[] }) {
   const isOpen = useSignal(false);
   const columns = charts.flatMap(({ key, title, unit, lines }) => lines.map((line) => ({ key: `${key} ${line.name}`, title, unit, line })));
   return (
@@ -339,7 +393,7 @@ function CurvesTable({ curves: { times, charts, range }, label }: { curves: Curv
         <div class="scroll-x" tabIndex={0} role="region" aria-label={`Values ${label}, ${range.spoken}`}>
           <table class="plain-table">
             <thead>
-              <tr><th>Time</th>{columns.map(({ key, title, line }) => <th key={key} class="right">{title} {line.name}</th>)}</tr>
+              <tr><th>Time</th>{columns.map(({ key, title, line }) => <th key={key} class="right">{title} {line.name}</th>)}{drains.length > 0 && <th>Drain</th>}</tr>
             </thead>
             <tbody>
               {times.at.map((at, index) => (
@@ -349,6 +403,7 @@ function CurvesTable({ curves: { times, charts, range }, label }: { curves: Curv
                     const { value, span } = valueAt(line, index, unit);
                     return <td key={key} class="right">{value}{span && <span class="faint"> {span}</span>}</td>;
                   })}
+                  {drains.length > 0 && <td>{isDrainingAt(drains, times, index) ? 'draining' : ''}</td>}
                 </tr>
               )).reverse()}
             </tbody>

@@ -24,6 +24,7 @@ import { count, memory, plural, share } from '../format';
 import { href, place, setQuery } from '../router';
 import { mayOperate } from '../session';
 import { length, now } from '../time';
+import { withoutZone } from '../zones';
 import { CapacityCurves } from './capacity/history';
 
 const HowMany = operation(`query HowMany($request: CapacityRequest!, $lost: CapacityRequest!, $hasLoss: Boolean!) {
@@ -36,7 +37,7 @@ const HowMany = operation(`query HowMany($request: CapacityRequest!, $lost: Capa
     zones { zone workers vms }
   }
   zones { name workers activeWorkers drainingWorkers offlineWorkers vmCount schedulableCpuCores schedulableMemoryMb schedulableVmSlots }
-  clusterStats { totalWorkers }
+  clusterStats { totalWorkers activeWorkers drainingWorkers offlineWorkers totalVms schedulableCpuCores schedulableMemoryMb schedulableVmSlots }
 }`);
 
 const Where = operation(`query Where($request: PlacementRequest!) {
@@ -87,31 +88,30 @@ export default function Capacity() {
   const answer = figures.data.value;
   const isCurrent = figures.isCurrent.value;
   if (answer?.clusterStats.totalWorkers === 0) {
-    return <><header class="page-head"><h1>Nothing fits yet: there is no worker</h1></header><Card><NoWorkers /></Card></>;
+    return <><header class="page-head"><h1>No worker, no capacity</h1></header><Card><NoWorkers /></Card></>;
   }
   const shown = answer && (hasLoss ? answer.lost : answer.capacity);
-  const zones = answer?.capacity.zones ?? [];
   return (
     <>
-      <header class="page-head">
-        <div class="row wrap">
-          <h1 class="grow">{shown && isCurrent ? <Headline vms={shown.vms} question={question} /> : 'How much fits?'}</h1>
+      <header class="page-head with-actions">
+        <h1>{shown && isCurrent ? <Headline vms={shown.vms} question={question} /> : 'How much fits?'}</h1>
+        <p>
+          Counted in whole VMs, on active workers, in capacity that is neither allocated nor reserved.
+          {answer && answer.capacity.unsizedVms > 0 && <span class="warn"> {plural(answer.capacity.unsizedVms, 'VM')} of unknown size {answer.capacity.unsizedVms === 1 ? 'is' : 'are'} on them: fewer may fit.</span>}
+        </p>
+        {figures.error.value && <p class="bad" role="alert">{figures.error.value.message}</p>}
+        <span class="page-actions">
           <CopyAs request={{
             path: `placement?${placementQuery(question)}`,
             graphql: Where.text,
             variables: { request: placementRequest(question) },
             cli: commandOf(question, quote),
           }} />
-        </div>
-        <p>
-          Whole VMs are counted, on workers that are active and heard from, in room that is neither allocated nor reserved.
-          {answer && answer.capacity.unsizedVms > 0 && <span class="warn"> {plural(answer.capacity.unsizedVms, 'VM')} of unknown size {answer.capacity.unsizedVms === 1 ? 'is' : 'are'} there: there may be less room.</span>}
-        </p>
-        {figures.error.value && <p class="bad" role="alert">{figures.error.value.message}</p>}
+        </span>
       </header>
       <Form question={question} zones={answer?.zones.map(({ name }) => name) ?? []} />
       <Figures answer={answer} question={question} isCurrent={isCurrent} />
-      <Zones answer={answer} question={question} isCurrent={isCurrent} hasZoneless={zones.some(({ zone }) => zone === '')} />
+      <Zones answer={answer} question={question} isCurrent={isCurrent} />
       <CapacityCurves zones={answer?.zones.map(({ name }) => name) ?? []} />
       <Placement question={question} />
       <Held />
@@ -126,13 +126,15 @@ function sizeOf({ vcpus, memoryMb, diskGb }: Pick<Question, 'vcpus' | 'memoryMb'
 const zoneName = (zone: string): string => zone || 'no zone';
 
 function lossOf({ withoutZones, withoutWorkers }: Question): string {
-  const lost = [...withoutZones.map((zone) => zone || 'what is in no zone'), ...withoutWorkers];
+  const lost = [...withoutZones.map((zone) => zone || 'the workers without a zone'), ...withoutWorkers];
   return lost.length > 2 ? `${lost.slice(0, 2).join(', ')} and ${lost.length - 2} more` : lost.join(' and ');
 }
 
+const isPlural = ({ withoutZones, withoutWorkers }: Question): boolean => withoutZones.length + withoutWorkers.length > 1 || withoutZones.includes('');
+
 function Headline({ vms, question }: { vms: number; question: Question }) {
   const lost = lossOf(question);
-  const many = question.withoutZones.length + question.withoutWorkers.length > 1;
+  const many = isPlural(question);
   return <>{vms === 0 ? 'No VM' : plural(vms, 'VM')} of {sizeOf(question)} {vms === 1 || vms === 0 ? 'fits' : 'fit'}{lost ? ` if ${lost} ${many ? 'are' : 'is'} lost` : ' now'}</>;
 }
 
@@ -239,9 +241,9 @@ function Figures({ answer, question, isCurrent }: { answer: Answer | undefined; 
       </div>
       {lost && (
         <div class="card lost">
-          <dt class="break">fit if {lost} {question.withoutZones.length + question.withoutWorkers.length > 1 ? 'are' : 'is'} lost</dt>
+          <dt class="break">fit if {lost} {isPlural(question) ? 'are' : 'is'} lost</dt>
           <dd>{then ? count(then.vms) : '–'} {change < 0 && <span class="small warn">{count(change).replace('-', '−')}</span>}</dd>
-          <dd class="plain"><a href={href('capacity', { ...Object.fromEntries(place.value.query), without: null, lost: null })}>Take nothing as lost</a></dd>
+          <dd class="plain"><a href={href('capacity', { ...Object.fromEntries(place.value.query), without: null, lost: null })}>Count nothing as lost</a></dd>
         </div>
       )}
       <div class="card">
@@ -261,11 +263,13 @@ function Figures({ answer, question, isCurrent }: { answer: Answer | undefined; 
   );
 }
 
-function Zones({ answer, question, isCurrent, hasZoneless }: { answer: Answer | undefined; question: Question; isCurrent: boolean; hasZoneless: boolean }) {
+function Zones({ answer, question, isCurrent }: { answer: Answer | undefined; question: Question; isCurrent: boolean }) {
   if (!answer) return null;
   const room = new Map(answer.capacity.zones.map((zone) => [zone.zone, zone]));
   const most = Math.max(1, ...answer.capacity.zones.map(({ vms }) => vms));
-  const rows = [...answer.zones.map((zone) => ({ ...zone, isNone: false })), ...(hasZoneless ? [{ name: '', isNone: true, workers: 0, activeWorkers: 0, drainingWorkers: 0, offlineWorkers: 0, vmCount: 0, schedulableCpuCores: 0, schedulableMemoryMb: 0, schedulableVmSlots: 0 }] : [])];
+  const { totalWorkers: workers, totalVms: vmCount, ...others } = answer.clusterStats;
+  const rest = withoutZone({ ...others, workers, vmCount }, answer.zones);
+  const rows = [...answer.zones, ...(rest ? [{ name: '', ...rest }] : [])];
   if (rows.length === 0) return null;
   return (
     <Card title="By zone" flush>
@@ -278,20 +282,20 @@ function Zones({ answer, question, isCurrent, hasZoneless }: { answer: Answer | 
             {rows.map((zone) => {
               const fit = room.get(zone.name);
               const isLost = question.withoutZones.includes(zone.name);
-              const out = [zone.drainingWorkers > 0 && `${zone.drainingWorkers} draining`, zone.offlineWorkers > 0 && `${zone.offlineWorkers} silent`].filter(Boolean).join(', ');
+              const out = [zone.drainingWorkers > 0 && `${zone.drainingWorkers} draining`, zone.offlineWorkers > 0 && `${zone.offlineWorkers} offline`].filter(Boolean).join(', ');
               return (
                 <tr key={zone.name} class={isLost ? 'lost' : undefined}>
-                  <th scope="row">{zone.isNone ? <span class="muted">in no zone</span> : <a href={href('workers', { q: `zone:${/\s/.test(zone.name) ? `"${zone.name}"` : zone.name}` })}>{zone.name}</a>}{isLost && <span class="warn small as-lost"> lost, as it were</span>}</th>
+                  <th scope="row"><a href={href('workers', { q: `zone:${/\s/.test(zone.name) ? `"${zone.name}"` : zone.name || 'none'}` })}>{zoneName(zone.name)}</a>{isLost && <span class="warn small as-lost"> counted as lost</span>}</th>
                   <td class="right strong">{count(fit?.vms ?? 0)}</td>
                   <td class="bar-cell" aria-hidden="true"><span class="bar"><i class={isLost ? 'hatched' : undefined} style={{ width: `${share(fit?.vms ?? 0, most)}%` }} /></span></td>
-                  <td class="right screen-only">{count(fit?.workers ?? 0)}{!zone.isNone && <span class="faint" title={out || undefined}> of {count(zone.workers)}</span>}</td>
-                  <td class="right wide-only">{zone.isNone ? '' : count(zone.schedulableCpuCores)}</td>
-                  <td class="right wide-only">{zone.isNone ? '' : memory(zone.schedulableMemoryMb)}</td>
-                  <td class="right wide-only">{zone.isNone ? '' : count(zone.schedulableVmSlots)}</td>
-                  <td class="right screen-only">{zone.isNone ? '' : <a href={href('vms', { q: `zone:${zone.name}` })}>{count(zone.vmCount)}</a>}</td>
+                  <td class="right screen-only">{count(fit?.workers ?? 0)}<span class="faint" title={out || undefined}> of {count(zone.workers)}</span></td>
+                  <td class="right wide-only">{count(zone.schedulableCpuCores)}</td>
+                  <td class="right wide-only">{memory(zone.schedulableMemoryMb)}</td>
+                  <td class="right wide-only">{count(zone.schedulableVmSlots)}</td>
+                  <td class="right screen-only"><a href={href('vms', { q: `zone:${/\s/.test(zone.name) ? `"${zone.name}"` : zone.name || 'none'}` })}>{count(zone.vmCount)}</a></td>
                   <td class="right">
                     <a class="button small" href={href('capacity', { ...Object.fromEntries(place.value.query), without: toggledZone(question.withoutZones, zone.name) || null })}>
-                      {isLost ? 'Not lost' : 'What if lost?'}<span class="visually-hidden">: {zoneName(zone.name)}</span>
+                      {isLost ? 'Count it again' : 'What if lost?'}<span class="visually-hidden">: {zoneName(zone.name)}</span>
                     </a>
                   </td>
                 </tr>
@@ -305,7 +309,7 @@ function Zones({ answer, question, isCurrent, hasZoneless }: { answer: Answer | 
 }
 
 const REASONS: Record<RefusalReason, string> = {
-  EXCLUDED: 'taken as lost', ZONE: 'in another zone', LABELS: 'without the labels', CAPABILITIES: 'without the capabilities', OFFLINE: 'not heard from',
+  EXCLUDED: 'counted as lost', ZONE: 'in another zone', LABELS: 'without the labels', CAPABILITIES: 'without the capabilities', OFFLINE: 'offline',
   DRAINING: 'draining', NO_INVENTORY: 'without an inventory', CPU_CORES: 'too few cores', MEMORY: 'too little memory', DISK: 'too little disk',
   VM_SLOTS: 'no slot', DISTINCT: 'has one already',
 };
@@ -319,9 +323,9 @@ function Placement({ question }: { question: Question }) {
   const most = Math.max(1, ...placement?.assignments.map(({ vms }) => vms) ?? []);
   return (
     <Card
-      title="Where they would go"
+      title="Placement"
       aside={mayOperate.value && (
-        <button type="button" class="button small" disabled={!placement?.fits || !!away} title={away ?? (placement && !placement.fits ? 'Not all of them fit' : 'Hold this room for VMs that come')} onClick={() => { reserving.value = true; }}>
+        <button type="button" class="button small" disabled={!placement?.fits || !!away} title={away ?? (placement && !placement.fits ? 'Not all of them fit' : 'Reserve this capacity for VMs to come')} onClick={() => { reserving.value = true; }}>
           Reserve …
         </button>
       )}
@@ -329,18 +333,18 @@ function Placement({ question }: { question: Question }) {
       <div class="fields placement-fields">
         <Field label="How many VMs" value={String(question.count)} width="100px" parse={(text) => whole(text, 1, MOST_VMS)?.toString() ?? null} onValue={(n) => setQuery({ n })} help={`1 to ${count(MOST_VMS)}`} />
         <label class="field">
-          <span>Which workers first</span>
+          <span>Strategy</span>
           <select value={question.strategy} onChange={(event) => setQuery({ order: event.currentTarget.value === 'PACK' ? 'pack' : null }, { keep: true })}>
-            <option value="SPREAD">the least loaded (spread)</option>
-            <option value="PACK">the most loaded (pack)</option>
+            <option value="SPREAD">spread: least loaded workers first</option>
+            <option value="PACK">pack: most loaded workers first</option>
           </select>
         </label>
         <label class="field">
-          <span>Apart from each other</span>
+          <span>Anti-affinity</span>
           <select value={question.distinct} onChange={(event) => setQuery({ apart: event.currentTarget.value === 'NONE' ? null : event.currentTarget.value.toLowerCase() }, { keep: true })}>
-            <option value="NONE">may share a worker</option>
-            <option value="WORKER">each on another worker</option>
-            <option value="ZONE">each in another zone</option>
+            <option value="NONE">none: VMs may share a worker</option>
+            <option value="WORKER">worker: each on its own worker</option>
+            <option value="ZONE">zone: each in its own zone</option>
           </select>
         </label>
       </div>
@@ -409,7 +413,7 @@ function ReserveDialog({ question, onClose }: { question: Question; onClose: () 
     <Confirm title={`Reserve room for ${plural(question.count, 'VM')}`} action="Reserve" disabled={!isConnected.value} onConfirm={confirm} onClose={onClose}>
       <p class="muted">{count(question.count)} × {sizeOf(question)}, for all of them or for none. Nobody else gets the room until VMs take it, it is released, or its time is over.</p>
       <label class="field">
-        <span>For how long</span>
+        <span>Expires after</span>
         <select value={expires.value} onChange={(event) => { expires.value = event.currentTarget.value; }}>
           {TIMES.map(([value, label]) => <option key={value} value={value}>{label}</option>)}
         </select>
@@ -424,7 +428,7 @@ function ReserveDialog({ question, onClose }: { question: Question; onClose: () 
 
 async function release(reservationId: string, reason: string | null): Promise<void> {
   const { releaseReservation } = await ask(Release, { input: { reservationId, reason } });
-  toast(releaseReservation?.changed ? 'The room is given back' : 'It held nothing any more');
+  toast(releaseReservation?.changed ? 'Released' : 'It had ended already');
 }
 
 const STATES: Record<ReservationState, { tone: Tone; word: string }> = {
@@ -452,8 +456,8 @@ function Held() {
     >
       {answer.error.value && <p class="bad" role="status">{answer.error.value.message}</p>}
       {data && reservations.length === 0 && (
-        <Empty title={isAll ? 'No reservation in the last day' : 'No room is held'}>
-          <p>A reservation holds room for VMs that are not there yet, so that nobody else takes it meanwhile. Ask above where they would go, and reserve.</p>
+        <Empty title={isAll ? 'No reservation in the last day' : 'No reservation'}>
+          <p>A reservation holds room for VMs that are not there yet, so that nobody else takes it meanwhile. Choose a size and a number above, and reserve.</p>
         </Empty>
       )}
       {reservations.length > 0 && (

@@ -9,8 +9,9 @@ import { follow, isConnected, reconnections } from '../api/live';
 import { fragment, operation, type FragmentType } from '../api/operation';
 import { useQuery } from '../api/query';
 import type { DrainFilter } from '../api/generated';
+import { apart } from '../blockers';
 import { Card } from '../components/card';
-import { Code } from '../components/copy';
+import { Code, CopyAs, quote, type Request } from '../components/copy';
 import { activateWithUndo } from '../components/drain';
 import { Empty } from '../components/empty';
 import { Status } from '../components/status';
@@ -19,6 +20,7 @@ import { Since, Time } from '../components/time';
 import { toastError } from '../components/toast';
 import { actor, count, plural } from '../format';
 import { href, place, setQuery } from '../router';
+import { otherWays } from '../search';
 import { isIn, mayOperate } from '../session';
 import { clock, exact, exactLength, length, now, serverNow } from '../time';
 import { byUrgency, drainSearch, heldUp, initialOf, paceOf, stageOf, type Stage } from './drains/model';
@@ -57,10 +59,10 @@ const MOST_ENDED = 500;
 const STALLED_AFTER_MS = 120_000;
 
 const STAGES: readonly { stage: Stage; title: string; meaning: string }[] = [
-  { stage: 'requested', title: 'Requested', meaning: 'The agent has not heard of it yet, and may take one more VM.' },
-  { stage: 'acknowledged', title: 'Acknowledged', meaning: 'The agent takes no VM any more; none has left so far.' },
-  { stage: 'leaving', title: 'VMs leave', meaning: 'Some have left; what is in the way of the rest is on each card.' },
-  { stage: 'safe', title: 'Safe to power off', meaning: 'Acknowledged, told to be empty, nothing reserved.' },
+  { stage: 'requested', title: 'Requested', meaning: 'Not acknowledged by the agent yet, which may take one more VM.' },
+  { stage: 'acknowledged', title: 'Acknowledged', meaning: 'The agent takes no new VM; none has left so far.' },
+  { stage: 'leaving', title: 'VMs leaving', meaning: 'Some have left; what blocks the rest is on each card.' },
+  { stage: 'safe', title: 'Safe to power off', meaning: 'Acknowledged, reported empty, nothing reserved.' },
 ];
 
 /** What this page has seen of a drain itself: since when it looks, and when a VM left. */
@@ -139,25 +141,25 @@ export default function Drains() {
   const stages = STAGES.map((stage) => ({ ...stage, drains: all.filter((drain) => stageOf(drain) === stage.stage) }));
   return (
     <>
-      <header class="page-head">
+      <header class="page-head with-actions">
         <h1>{drains.value === null ? 'Drains' : headline(all)}</h1>
         {drains.value !== null && <p>{next(all)}</p>}
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
         {error.value && <p class="bad" role="status">{error.value} What is shown may be old.</p>}
+        <span class="page-actions"><CopyAs request={requestOf(search.filter)} /></span>
       </header>
       {drains.value !== null && all.length === 0 && <Nothing q={q} />}
       {all.length > 0 && (
-        <div class="drain-board">
+        <div class="drain-board" style={{ '--stages': stages.map(({ drains }) => (drains.length === 0 ? 'minmax(104px, 0.28fr)' : 'minmax(0, 1fr)')).join(' ') }}>
           {stages.map(({ stage, title, meaning, drains }) => (
             <section key={stage} class={`drain-stage ${stage}${drains.length === 0 ? ' without' : ''}`} aria-labelledby={`stage-${stage}`}>
               <header>
                 <h2 id={`stage-${stage}`}>{title} <span class="count">{count(drains.length)}</span></h2>
-                <p class="tiny faint">{meaning}</p>
+                <p class="tiny faint meaning">{meaning}</p>
               </header>
-              <ul>
+              <ul class="cards">
                 {drains.slice(0, MOST_CARDS).map((drain) => <li key={drain.id}><DrainCard drain={drain} stage={stage} watch={watches.get(drain.id)} /></li>)}
               </ul>
-              {drains.length === 0 && <p class="small faint">None now.</p>}
               {drains.length > MOST_CARDS && (
                 <p class="small muted">And {count(drains.length - MOST_CARDS)} more that are less urgent: <a href={href('workers', { q: 'status:draining' })}>all that drain</a></p>
               )}
@@ -170,20 +172,35 @@ export default function Drains() {
   );
 }
 
+/** The drains of the board, asked for elsewhere. The command line finds them by zone and label only. */
+function requestOf(filter: DrainFilter): Request {
+  const states = ['draining', 'overdue', 'complete'];
+  const { parameters } = otherWays({ ids: filter.workerIds, zones: filter.zones, hasZone: filter.hasZone, capabilities: filter.capabilities, labels: filter.labels, search: filter.search });
+  const renamed = parameters.map(([name, value]): [string, string] => [name === 'id' ? 'worker_id' : name, value]);
+  const options = otherWays({ zones: filter.zones, labels: filter.labels }).options.map(([name, value]) => `${name} ${quote(value)}`);
+  const isForCommand = !filter.workerIds && filter.hasZone === undefined && !filter.capabilities && !filter.search;
+  return {
+    path: `drains?${new URLSearchParams([...states.map((state): [string, string] => ['state', state]), ...renamed, ['limit', String(PAGE)]])}`,
+    graphql: StandingDrains.text,
+    variables: { first: PAGE, filter: { ...filter, states: states.map((state) => state.toUpperCase()) } },
+    ...(isForCommand ? { cli: ['drains', ...states.map((state) => `--state ${state}`), ...options].join(' ') } : {}),
+  };
+}
+
 function headline(drains: readonly Drain[]): string {
-  if (drains.length === 0) return 'No worker drains';
+  if (drains.length === 0) return 'No worker is draining';
   const overdue = drains.filter(({ state }) => state === 'OVERDUE').length;
   const safe = drains.filter(({ safeToPowerOff }) => safeToPowerOff).length;
   const parts = [
     ...(overdue > 0 ? [`${count(overdue)} ${overdue === 1 ? 'is' : 'are'} overdue`] : []),
     ...(safe > 0 ? [`${count(safe)} ${safe === 1 ? 'is' : 'are'} safe to power off`] : []),
   ];
-  return `${plural(drains.length, 'worker')} ${drains.length === 1 ? 'drains' : 'drain'}${parts.length > 0 ? `: ${parts.join(', ')}` : ''}`;
+  return `${plural(drains.length, 'worker')} ${drains.length === 1 ? 'is' : 'are'} draining${parts.length > 0 ? `: ${parts.join(', ')}` : ''}`;
 }
 
 /** What is still there, and what is due next. */
 function next(drains: readonly Drain[]): preact.ComponentChildren {
-  if (drains.length === 0) return stats.value?.totalWorkers === 0 ? 'No worker has joined yet.' : 'Every worker that is heard takes new VMs.';
+  if (drains.length === 0) return stats.value?.totalWorkers === 0 ? 'No worker has joined yet.' : 'Every worker that is online takes new VMs.';
   const left = drains.reduce((sum, { remainingVms }) => sum + (remainingVms ?? 0), 0);
   const due = drains.find(({ state, deadlineAt, safeToPowerOff }) => state === 'DRAINING' && deadlineAt && !safeToPowerOff);
   return <>{left === 0 ? 'No VM is left on them' : `${plural(left, 'VM')} ${left === 1 ? 'is' : 'are'} left on them`}{due?.deadlineAt && <>; the next deadline is that of {due.workerId}, <Time at={due.deadlineAt} /></>}.</>;
@@ -200,10 +217,10 @@ function Nothing({ q }: { q: string }) {
           </Empty>
         )
         : (
-          <Empty title="Nothing drains">
+          <Empty title="Nothing is draining">
             <p>
               A drain takes a worker out of service: it gets no new VM, what runs there leaves or ends, and the board says when the
-              host can be powered off. Give it a note and a deadline; nothing is stopped when that passes, it is only announced.
+              host can be powered off. Give it a reason and a deadline; nothing is stopped when that passes, it is only announced.
             </p>
             {mayOperate.value && (
               <div class="row wrap">
@@ -244,7 +261,7 @@ function DrainCard({ drain, stage, watch }: { drain: Drain; stage: Stage; watch:
           ? <Status tone="good">safe</Status>
           : isOverdue
             ? <Status tone="warn" title="Its deadline has passed. Nothing is stopped.">overdue</Status>
-            : drain.worker.status === 'OFFLINE' ? <Status tone="bad">silent</Status> : null}
+            : drain.worker.status === 'OFFLINE' ? <Status tone="bad">offline</Status> : null}
       </div>
       {stage !== 'safe' && (
         <div>
@@ -258,13 +275,13 @@ function DrainCard({ drain, stage, watch }: { drain: Drain; stage: Stage; watch:
       {stage !== 'safe' && <Expectation drain={drain} watch={watch} />}
       {drain.reason && <p class="note break">“{drain.reason}”</p>}
       <p class="small muted break">
-        {drain.startedAt ? <>begun <Time at={drain.startedAt} /></> : 'begun before this was kept'}{who ? ` by ${who}` : ''}
+        {drain.startedAt ? <>started <Time at={drain.startedAt} /></> : 'started at an unknown time'}{who ? ` by ${who}` : ''}
         {drain.worker.zone ? ` · ${drain.worker.zone}` : ''}
       </p>
       {drain.metadata.length > 0 && <p class="tags wrap">{drain.metadata.map(({ key, value }) => <span key={key} class="tag" title={`${key}=${value}`}>{key}={value}</span>)}</p>}
       <Blockers drain={drain} />
       <div class="row foot">
-        <a class="small" href={href('events', { q: `worker:${/\s/.test(drain.workerId) ? `"${drain.workerId}"` : drain.workerId}` })}>What happened</a>
+        <a class="small" href={href('events', { q: `worker:${/\s/.test(drain.workerId) ? `"${drain.workerId}"` : drain.workerId}` })}>Events</a>
         <span class="grow" />
         {mayOperate.value && (
           <button type="button" class={`button small${stage === 'safe' ? ' primary' : ''}`} disabled={isBusy.value || !!away} title={away ?? (stage === 'safe' ? 'It takes new VMs again' : 'Cancels the drain: it takes new VMs again')} aria-label={`Activate ${drain.workerId}`} onClick={activate}>
@@ -300,14 +317,16 @@ function Expectation({ drain, watch }: { drain: Drain; watch: Watch | undefined 
           </span>
         </>
       )}
-      {held > 0 && <><br /><span class="warn">{plural(held, 'VM')} {held === 1 ? 'is' : 'are'} held up, as {held === 1 ? 'its' : 'their'} worker says</span></>}
+      {held > 0 && <><br /><span class="warn">{plural(held, 'VM')} {held === 1 ? 'is' : 'are'} blocked, as {held === 1 ? 'its' : 'their'} worker reports</span></>}
       {isStalled && <><br /><span class="warn">no VM has left for {length(stalled)} or longer</span></>}
     </p>
   );
 }
 
-function Blockers({ drain: { blockers } }: { drain: Drain }) {
-  if (blockers.length === 0) return null;
+/** VMs that have not left yet, as a number, and what blocks: each with since when. */
+function Blockers({ drain: { blockers: all, workerId } }: { drain: Drain }) {
+  const { leaving, blocking: blockers } = apart(all);
+  if (all.length === 0) return null;
   const one = ({ kind, vmId, since, message }: Drain['blockers'][number]) => (
     <li key={`${kind} ${vmId}`} class={kind === 'WORKER_OFFLINE' || kind === 'POLICY_HOOK_FAILED' ? 'bad' : ''}>
       <span class="break">{message}</span>{since && <span class="faint">{'\u00a0· '}<span class="nowrap">for <Since at={since} /></span></span>}
@@ -315,7 +334,8 @@ function Blockers({ drain: { blockers } }: { drain: Drain }) {
   );
   return (
     <div class="drain-blockers">
-      <p class="tiny faint">In the way</p>
+      {leaving.length > 0 && <p class="small" data-test="leaving"><span class="muted">Still to leave:</span> <a href={href('vms', { q: `worker:${/\s/.test(workerId) ? `"${workerId}"` : workerId}` })}>{plural(leaving.length, 'VM')}</a></p>}
+      {blockers.length > 0 && <p class="tiny faint">Blockers</p>}
       <ul>{blockers.slice(0, FIRST_BLOCKERS).map(one)}</ul>
       {blockers.length > FIRST_BLOCKERS && (
         <details>
@@ -330,17 +350,17 @@ function Blockers({ drain: { blockers } }: { drain: Drain }) {
 const columns: readonly Column<Drain>[] = [
   { key: 'worker', title: 'Worker', width: 'minmax(110px, 1fr)', lead: true, phone: 'lead', cell: ({ workerId }) => workerId },
   { key: 'outcome', title: 'Outcome', width: '150px', phone: 'side', cell: ({ state }) => (state === 'ENDED'
-    ? <Status bare tone="good" title="Drained, and activated after that">was drained</Status>
+    ? <Status bare tone="good" title="Drained, and activated after that">drained</Status>
     : <Status bare tone="quiet" title="Activated before the drain was complete">canceled</Status>) },
   { key: 'ended', title: 'Ended', width: '104px', phone: 'end', cell: ({ endedAt }) => (endedAt ? <Time at={endedAt} /> : '–') },
   { key: 'took', title: 'Took', width: '96px', right: true, cell: ({ startedAt, completedAt, endedAt }) => {
     const until = completedAt ?? endedAt;
     return startedAt && until ? exactLength(Date.parse(until) - Date.parse(startedAt)) : '–';
   } },
-  { key: 'vms', title: 'VMs then', width: '72px', right: true, cell: ({ initialVms }) => (initialVms === null ? '–' : count(initialVms)) },
-  { key: 'began', title: 'Began by', width: 'minmax(80px, 140px)', cell: ({ startedBy, startedByName }) => actor(startedByName, startedBy) || '–' },
+  { key: 'vms', title: 'VMs at start', width: '92px', right: true, cell: ({ initialVms }) => (initialVms === null ? '–' : count(initialVms)) },
+  { key: 'began', title: 'Started by', width: 'minmax(80px, 140px)', cell: ({ startedBy, startedByName }) => actor(startedByName, startedBy) || '–' },
   { key: 'by', title: 'Ended by', width: 'minmax(80px, 140px)', cell: ({ endedBy, endedByName }) => endedByName ?? endedBy ?? '–' },
-  { key: 'note', title: 'Note', width: 'minmax(140px, 2fr)', phone: 'second', cell: ({ reason, endReason, overdueAt }) => (
+  { key: 'note', title: 'Reason', width: 'minmax(140px, 2fr)', phone: 'second', cell: ({ reason, endReason, overdueAt }) => (
     <span class="muted">
       {[reason && `“${reason}”`, endReason && `ended: “${endReason}”`, overdueAt && 'was overdue'].filter(Boolean).join(' · ')}
     </span>

@@ -1,19 +1,21 @@
 // Events: the change log, newest first and followed live, filtered by the words of the search; older ones come by
-// scrolling. While somebody reads further down, what is new waits above.
+// scrolling. While somebody reads further down, or the pointer is over the rows, what is new waits above. VM events of
+// a minute are one line, which opens: which ones are open is in the address, under `open`.
 
-import { useSignal, type Signal } from '@preact/signals';
+import { batch, useSignal, type Signal } from '@preact/signals';
 import { useCallback, useEffect, useMemo, useRef } from 'preact/hooks';
 import { ask } from '../api/http';
 import { follow } from '../api/live';
 import { fragment, operation, type FragmentType } from '../api/operation';
 import { useFullPage } from '../app';
-import { CopyAs, CopyButton } from '../components/copy';
+import { CopyAs, CopyButton, quote, type Request } from '../components/copy';
 import { Dialog } from '../components/dialog';
 import { Empty } from '../components/empty';
 import { ALL_KINDS, eventTone, Message } from '../components/event';
 import { Shape, type Tone } from '../components/status';
 import { ColumnMenu, Table, type Column } from '../components/table';
 import { toastError } from '../components/toast';
+import { folded, foldKinds, foldSearch, foldSpan, foldTitle, isChurn, type Fold } from '../event-folds';
 import { actor as actorOf, count, plural } from '../format';
 import { useKeys } from '../keyboard';
 import { href, place, setQuery } from '../router';
@@ -47,27 +49,53 @@ const BeforeEvent = operation(`query BeforeEvent($before: Cursor) { events(last:
 const AfterEvent = operation(`query AfterEvent($after: Cursor) { events(first: 1, after: $after) { nodes { ...LogFields } } }`, LogFields);
 
 const FIRST_ROWS = 100;
-const MORE_ROWS = 200;
-/** Rows that are kept while new ones come at the top: older ones are read again when somebody scrolls there. */
+/** The most that the API gives at once. */
+const MORE_ROWS = 500;
+/** Rows that are kept while new ones come at the top, unless more were asked for: older ones are read again when somebody scrolls there. */
 const MOST_ROWS = 4_000;
 /** Rows that words are looked for in before somebody has to ask for more. */
 const LOOK_THROUGH = 3_000;
+/** Rows that are read for a screen full of lines before somebody has to ask for more: on a large cluster that is some seconds. */
+const FOLD_THROUGH = 2_000;
+/** Kinds that are read further back than what VMs do as usual: what fails is not lost among that. */
+const OTHERS = ALL_KINDS.filter((kind) => !isChurn({ kind }));
+/** Lines that fill a screen. */
+const SCREENFUL = 40;
+/** VM events of each minute are folded. */
+const FOLD_PERIOD_MS = 60_000;
 /** For so long, in milliseconds, events are gathered before they are shown: thousands a second are read by nobody. */
 const GATHER_MS = 120;
-/** Bars of the picture of the last events. */
+/** Bars of the histogram, at most: none stands for less than a second, since events come in the commits of heartbeats. */
 const BARS = 60;
+/** Fewer bars than this tell nothing of when. */
+const FEWEST_BARS = 3;
 
-/** The log as far as it is read, and what is new while somebody reads. */
+/**
+ * The log as far as it is read, and what is new while somebody reads. `others` are the events before those, without what
+ * VMs do as usual: where they do much, a screen of what else happened reaches back further than all events are read. Null until it is asked for.
+ */
 function useLog({ filter, since, until }: EventSearch, isHeld: () => boolean) {
   const key = JSON.stringify([filter, since, until]);
   const rows = useSignal<readonly LogEvent[] | null>(null);
+  const others = useSignal<readonly LogEvent[] | null>(null);
   const waiting = useSignal<readonly LogEvent[]>([]);
   const hasOlder = useSignal(false);
+  const hasOlderOthers = useSignal(false);
   const answered = useSignal('');
   const error = useSignal('');
-  const state = useRef({ busy: false, key, filter, since, until });
+  /** `depth` is how many rows were asked for. */
+  const state = useRef({ busy: false, depth: 0, key, filter, since, until });
   Object.assign(state.current, { key, filter, since, until });
   const isAllowed = isIn.value;
+  /** Shows these rows and no more waiting ones. What is too old goes, but for the others where they are shown. */
+  const keep = (all: readonly LogEvent[]): void => batch(() => {
+    const most = Math.max(MOST_ROWS, state.current.depth);
+    if (waiting.peek().length > 0) waiting.value = [];
+    rows.value = all.slice(0, most);
+    if (all.length <= most) return;
+    hasOlder.value = true;
+    if (others.peek()) others.value = [...all.slice(most).filter((event) => !isChurn(event)), ...others.peek()!];
+  });
 
   useEffect(() => {
     if (!isAllowed) return;
@@ -83,18 +111,15 @@ function useLog({ filter, since, until }: EventSearch, isHeld: () => boolean) {
       if (isHeld()) waiting.value = [...fresh, ...waiting.peek()].slice(0, MOST_ROWS);
       else put(fresh);
     };
-    const put = (fresh: readonly LogEvent[]): void => {
-      const all = [...fresh, ...waiting.peek(), ...rows.peek() ?? []];
-      if (all.length > MOST_ROWS) hasOlder.value = true;
-      if (waiting.peek().length > 0) waiting.value = [];
-      rows.value = all.slice(0, MOST_ROWS);
-    };
+    const put = (fresh: readonly LogEvent[]): void => keep([...fresh, ...waiting.peek(), ...rows.peek() ?? []]);
     const begin = async (): Promise<void> => {
       stop();
       try {
         const { events: page } = await ask(LogPage, { first: FIRST_ROWS, filter, since, until });
         if (abort.signal.aborted) return;
         rows.value = page.nodes;
+        others.value = null;
+        state.current.depth = page.nodes.length;
         waiting.value = [];
         hasOlder.value = page.pageInfo.hasNextPage;
         answered.value = key;
@@ -129,8 +154,14 @@ function useLog({ filter, since, until }: EventSearch, isHeld: () => boolean) {
       const { events: page } = await ask(LogPage, { first: MORE_ROWS, after: last.cursor, filter, since, until });
       if (key !== state.current.key) return;
       const known = new Set(rows.peek()?.map(({ id }) => id));
-      rows.value = [...rows.peek() ?? [], ...page.nodes.filter(({ id }) => !known.has(id))];
-      hasOlder.value = page.pageInfo.hasNextPage;
+      batch(() => {
+        rows.value = [...rows.peek() ?? [], ...page.nodes.filter(({ id }) => !known.has(id))];
+        state.current.depth = rows.value.length;
+        hasOlder.value = page.pageInfo.hasNextPage;
+        // All that was read now is among the rows; nothing is left for the others after the end of the log.
+        const read = new Set(page.nodes.map(({ id }) => id));
+        if (others.peek()) others.value = page.pageInfo.hasNextPage ? others.peek()!.filter(({ id }) => !read.has(id)) : null;
+      });
     } catch (reason) {
       toastError(reason);
     } finally {
@@ -139,10 +170,27 @@ function useLog({ filter, since, until }: EventSearch, isHeld: () => boolean) {
   }, []);
   const show = useCallback((): void => {
     if (waiting.peek().length === 0) return;
-    rows.value = [...waiting.peek(), ...rows.peek() ?? []].slice(0, MOST_ROWS);
-    waiting.value = [];
+    keep([...waiting.peek(), ...rows.peek() ?? []]);
   }, []);
-  return { rows, waiting, hasOlder, answered, error, older, show };
+  const olderOthers = useCallback(async (): Promise<void> => {
+    const { busy, key, filter, since, until } = state.current;
+    const last = others.peek()?.at(-1) ?? rows.peek()?.at(-1);
+    const kinds = OTHERS.filter((kind) => filter.kinds?.includes(kind) ?? true);
+    if (busy || !last || kinds.length === 0 || (others.peek() && !hasOlderOthers.peek())) return;
+    state.current.busy = true;
+    try {
+      const { events: page } = await ask(LogPage, { first: MORE_ROWS, after: last.cursor, filter: { ...filter, kinds }, since, until });
+      if (key !== state.current.key) return;
+      const known = new Set([...rows.peek() ?? [], ...others.peek() ?? []].map(({ id }) => id));
+      hasOlderOthers.value = page.pageInfo.hasNextPage;
+      others.value = [...others.peek() ?? [], ...page.nodes.filter(({ id }) => !known.has(id))];
+    } catch (reason) {
+      toastError(reason);
+    } finally {
+      state.current.busy = false;
+    }
+  }, []);
+  return { rows, others, waiting, hasOlder, answered, error, older, olderOthers, show };
 }
 
 const who = (event: LogEvent): string => actorOf(event.actorName, event.actor) || '–';
@@ -155,26 +203,85 @@ function toneOf(event: LogEvent): Tone {
   return eventTone(event) || (event.kind.startsWith('WORKER_DRAIN') ? 'warn' : 'quiet');
 }
 
-const columns: readonly Column<LogEvent>[] = [
-  { key: 'time', title: 'Time', width: '116px', phone: 'end', cell: (event) => <><time dateTime={event.at} title={exact(event.at)}>{clock(event.at, true)}</time><span class="phone-only">&nbsp;· {who(event)}</span></> },
-  { key: 'kind', title: 'Kind', width: '138px', phone: 'second', cell: (event) => {
-    const tone = toneOf(event);
-    return <span class={`status bare ${tone === 'quiet' ? 'none' : tone}`}>{tone !== 'quiet' && <Shape tone={tone} />}{kindName(event.kind)}</span>;
+/** A row of the table: an event, several as one, or one of these while they are open. */
+interface Row {
+  readonly id: string;
+  /** The newest, of several. */
+  readonly event: LogEvent;
+  readonly fold?: Fold<LogEvent>;
+  readonly isOpen?: boolean;
+  readonly isInside?: boolean;
+  /** Where what VMs do as usual ends, since older ones were not read. */
+  readonly isEnd?: boolean;
+}
+
+/** What the address calls an event whose line is open. */
+const openKey = ({ revision, position }: LogEvent): string => `${revision}-${position ?? 0}`;
+
+/** The rows of the table, with those of open folds below these, and `others` after all events that were read. */
+function rowsOf(events: readonly LogEvent[], others: readonly LogEvent[] | null, isFolding: boolean, open: ReadonlySet<string>): Row[] {
+  if (!isFolding) return events.map((event) => ({ id: event.id, event }));
+  const lines = (events: readonly LogEvent[]): Row[] => folded(events, FOLD_PERIOD_MS).flatMap(({ event, fold }): Row[] => {
+    if (!fold) return [{ id: event.id, event }];
+    const isOpen = open.size > 0 && fold.events.some((one) => open.has(openKey(one)));
+    const row = { id: `${fold.sort} ${fold.events.at(-1)!.id}`, event, fold, isOpen };
+    return isOpen ? [row, ...fold.events.map((event) => ({ id: event.id, event, isInside: true }))] : [row];
+  });
+  const oldest = events.at(-1);
+  return [...lines(events), ...(others && oldest ? [{ id: 'end', event: oldest, isEnd: true }, ...lines(others)] : [])];
+}
+
+const several = (values: readonly (string | null)[], noun: string): string => {
+  const distinct = [...new Set(values.filter((value) => value !== null))];
+  return distinct.length === 1 ? distinct[0]! : distinct.length === 0 ? '' : plural(distinct.length, noun);
+};
+
+/** Who caused several events. */
+function theirs(events: readonly LogEvent[]): string {
+  const isOfMany = new Set(events.map(({ workerId }) => workerId)).size > 1;
+  return isOfMany && events.every(({ actor, actorName }) => actor === 'WORKER' && !actorName) ? 'their workers' : several(events.map(who), 'actor');
+}
+
+function FoldCell({ fold, isOpen = false }: { fold: Fold<LogEvent>; isOpen?: boolean }) {
+  const kinds = fold.sort === 'churn' ? foldKinds(fold) : '';
+  return (
+    <span class={`event-message${fold.sort === 'churn' ? '' : ' bad'}`}>
+      <span class="fold-sign" aria-hidden="true">{isOpen ? '▾' : '▸'}</span>{foldTitle(fold)}, {foldSpan(fold)}
+      {kinds && <span class="faint"> · {kinds}</span>}
+      <span class="visually-hidden">, {isOpen ? 'shown one by one' : 'folded'}</span>
+    </span>
+  );
+}
+
+function MessageCell({ event, isInside, isEnd }: Row) {
+  if (isEnd) return <span class="muted">Below, VMs that start, change or stop are left out: they were read back to {clock(event.at, true)}. <span class="fold-link">Show those before</span></span>;
+  return (
+    <span class={`event-message ${eventTone(event)}`}>{isInside && <span class="fold-inside" aria-hidden="true" />}{event.message}{event.vmName && event.vmName !== event.vmId && !event.message.includes(event.vmName) && <span class="faint"> ({event.vmName})</span>}{event.reason && !event.message.includes(event.reason) && <span class="muted"> · “{event.reason}”</span>}</span>
+  );
+}
+
+const columns: readonly Column<Row>[] = [
+  { key: 'time', title: 'Time', width: '116px', phone: 'end', cell: ({ event, fold, isEnd }) => <><time dateTime={event.at} title={exact(event.at)}>{clock(event.at, true)}</time>{!fold && !isEnd && <span class="phone-only">&nbsp;· {who(event)}</span>}</> },
+  { key: 'kind', title: 'Kind', width: '138px', phone: 'second', cell: ({ event, fold, isEnd }) => {
+    const tone = isEnd ? 'quiet' : toneOf(event);
+    return isEnd ? '' : <span class={`status bare ${tone === 'quiet' ? 'none' : tone}`}>{tone !== 'quiet' && <Shape tone={tone} />}{fold?.sort === 'churn' ? 'VM events' : kindName(event.kind)}</span>;
   } },
-  { key: 'what', title: 'What happened', width: 'minmax(320px, 5fr)', lead: true, phone: 'lead', cell: (event) => (
-    <span class={`event-message ${eventTone(event)}`}>{event.message}{event.vmName && event.vmName !== event.vmId && !event.message.includes(event.vmName) && <span class="faint"> ({event.vmName})</span>}{event.reason && !event.message.includes(event.reason) && <span class="muted"> · “{event.reason}”</span>}</span>
-  ) },
-  { key: 'worker', title: 'Worker', width: 'minmax(80px, 140px)', optional: true, cell: ({ workerId }) => workerId ?? '' },
-  { key: 'vm', title: 'VM', width: 'minmax(80px, 160px)', optional: true, cell: ({ vmName, vmId }) => vmName ?? vmId ?? '' },
-  { key: 'zone', title: 'Zone', width: 'minmax(70px, 110px)', cell: ({ zone }) => <span class="muted">{zone ?? ''}</span> },
-  { key: 'by', title: 'By', width: 'minmax(70px, 130px)', cell: (event) => <span class="muted">{who(event)}</span> },
-  { key: 'reason', title: 'Reason', width: 'minmax(80px, 1fr)', optional: true, cell: ({ reason }) => reason ?? '' },
-  { key: 'revision', title: 'Revision', width: '82px', right: true, optional: true, cell: ({ revision }) => count(revision) },
+  { key: 'what', title: 'What happened', width: 'minmax(320px, 5fr)', lead: true, phone: 'lead', cell: (row) => (row.fold ? <FoldCell fold={row.fold} isOpen={row.isOpen} /> : <MessageCell {...row} />) },
+  { key: 'worker', title: 'Worker', width: 'minmax(80px, 140px)', optional: true, cell: ({ event, fold }) => (fold ? <span class="muted">{several(fold.events.map(({ workerId }) => workerId), 'worker')}</span> : event.workerId ?? '') },
+  { key: 'vm', title: 'VM', width: 'minmax(80px, 160px)', optional: true, cell: ({ event, fold }) => (fold ? <span class="muted">{several(fold.events.map(({ vmId }) => vmId), 'VM')}</span> : event.vmName ?? event.vmId ?? '') },
+  { key: 'zone', title: 'Zone', width: 'minmax(70px, 110px)', cell: ({ event, fold, isEnd }) => <span class="muted">{isEnd ? '' : fold ? several(fold.events.map(({ zone }) => zone), 'zone') : event.zone ?? ''}</span> },
+  { key: 'by', title: 'By', width: 'minmax(70px, 130px)', cell: ({ event, fold, isEnd }) => {
+    if (isEnd) return '';
+    const search = fold && foldSearch(fold);
+    return search ? <a class="fold-link" href={href('vms', { q: search })}>failed VMs</a> : <span class="muted">{fold ? theirs(fold.events) : who(event)}</span>;
+  } },
+  { key: 'reason', title: 'Reason', width: 'minmax(80px, 1fr)', optional: true, cell: ({ event, fold }) => (fold ? '' : event.reason ?? '') },
+  { key: 'revision', title: 'Revision', width: '82px', right: true, optional: true, cell: ({ event }) => count(event.revision) },
 ];
 
 const KINDS: readonly [string, string][] = [['trouble', 'trouble'], ['drain', 'drains'], ['liveness', 'liveness'], ['vm', 'VMs'], ['reservation', 'reservations'], ['access', 'access']];
-const ACTORS: readonly [string, string][] = [['operator', 'by operators'], ['worker', 'by workers'], ['server', 'found by the server']];
-const TIMES: readonly [string, string][] = [['', 'As far as kept'], ['15m', 'Last 15 minutes'], ['1h', 'Last hour'], ['24h', 'Last day'], ['168h', 'Last week']];
+const ACTORS: readonly [string, string][] = [['operator', 'by operators'], ['worker', 'by workers'], ['server', 'by the server']];
+const TIMES: readonly [string, string][] = [['', 'Any time'], ['15m', 'Last 15 minutes'], ['1h', 'Last hour'], ['24h', 'Last day'], ['168h', 'Last week']];
 
 export default function Events() {
   useFullPage();
@@ -183,15 +290,29 @@ export default function Events() {
   const opened = query.get('event');
   const search = useMemo(() => eventSearch(q, ALL_KINDS, serverNow()), [q]);
   const top = useRef(0);
-  const isHeld = (): boolean => top.current > 8 || document.activeElement?.matches('.events-log') === true || document.querySelector('dialog[open]') !== null;
+  const isOver = useRef(false);
+  const isHeld = (): boolean => top.current > 8 || isOver.current || document.activeElement?.matches('.events-log') === true || document.querySelector('dialog[open]') !== null;
   const log = useLog(search, isHeld);
   const rows = search.words.length === 0 ? log.rows.value ?? [] : (log.rows.value ?? []).filter((event) => hasWords(event, search.words));
   const all = log.rows.value;
+  // Who looks for VMs or words wants to see each.
+  const mayFold = search.words.length === 0 && !search.filter.vmIds;
+  const isFolding = mayFold && query.get('fold') !== 'no';
+  const open = query.get('open') ?? '';
+  const lines = useMemo(() => rowsOf(rows, log.others.value, isFolding, new Set(open.split(',').filter(Boolean))), [log.rows.value, log.others.value, q, isFolding, open]);
   const fresh = search.words.length === 0 ? log.waiting.value.length : log.waiting.value.filter((event) => hasWords(event, search.words)).length;
 
-  // Words are looked for in what is read: some more is, so that a screen is full.
-  const looksOn = search.words.length > 0 && log.hasOlder.value && rows.length < 40 && (all?.length ?? 0) < LOOK_THROUGH;
+  // Words are looked for, and VM events folded, in what is read: some more is, so that a screen is full.
+  const readsOn = search.words.length > 0 ? LOOK_THROUGH : isFolding ? FOLD_THROUGH : 0;
+  const looksOn = log.hasOlder.value && lines.length < SCREENFUL && (all?.length ?? 0) < readsOn;
   useEffect(() => { if (looksOn) void log.older(); }, [looksOn, all?.length]);
+  // What VMs do in seconds fills no screen: what else happened does.
+  const wantsOthers = isFolding && log.hasOlder.value && lines.length < SCREENFUL && (all?.length ?? 0) >= readsOn && log.others.value === null;
+  useEffect(() => { if (wantsOthers) void log.olderOthers(); }, [wantsOthers, all?.length]);
+  const onEnd = (): void => {
+    if (log.others.peek()) void log.olderOthers();
+    else if (!isFolding || top.current > 8 || (all?.length ?? 0) < FOLD_THROUGH) void log.older();
+  };
 
   const showNew = (): void => {
     log.show();
@@ -199,20 +320,25 @@ export default function Events() {
     (document.activeElement as HTMLElement | null)?.blur();
     document.querySelector('.events-log')?.scrollTo(0, 0);
   };
+  /** The address in which a fold is open, or is not any more. */
+  const toggled = ({ fold, isOpen }: Row): string => {
+    const keys = new Set(open.split(',').filter(Boolean));
+    if (isOpen) for (const event of fold!.events) keys.delete(openKey(event));
+    else keys.add(openKey(fold!.events.at(-1)!));
+    return href('events', { ...Object.fromEntries(query), open: [...keys].join(',') });
+  };
   useKeys({ n: showNew });
   const set = (next: string): void => setQuery({ q: next || null }, { keep: true });
   const since = /(?:^|\s)since:(\S+)/.exec(q)?.[1] ?? '';
 
   return (
     <>
-      <header class="page-head">
-        <div class="row wrap">
-          <h1 class="grow">{q ? 'Events that match' : 'What happened'}</h1>
-          <ColumnMenu columns={columns} />
-        </div>
-        <p aria-live="off">{all === null ? 'Reading …' : all.length === 0 ? 'Nothing so far; what happens appears by itself' : `${search.words.length > 0 ? `${count(rows.length)} of ${count(all.length)} that were read` : `${count(rows.length)} read`}, newest first, ${search.until === null ? 'followed live' : 'up to a time that is over'}${log.hasOlder.value ? '; older ones come as you scroll' : '; that is all that is kept'}`}</p>
+      <header class="page-head with-actions">
+        <h1>{q ? 'Events that match' : 'What happened'}</h1>
+        <p aria-live="off">{all === null ? 'Reading …' : all.length === 0 ? 'Nothing so far; what happens appears by itself' : `Newest first, ${search.until === null ? 'followed live' : 'up to a time that is over'}${isFolding ? '; VM events of a minute are one line' : ''}`}</p>
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
         {log.error.value && <p class="bad" role="status">{log.error.value} What is shown may be old.</p>}
+        <span class="page-actions"><ColumnMenu columns={columns} /><CopyAs request={requestOf(search)} /></span>
       </header>
       <div class="facets" role="group" aria-label="Filters">
         {KINDS.map(([word, title]) => <Facet key={word} q={q} name="kind" value={word} title={title} set={set} />)}
@@ -223,21 +349,43 @@ export default function Events() {
           {TIMES.map(([value, title]) => <option key={value} value={value}>{title}</option>)}
           {!TIMES.some(([value]) => value === since) && <option value="other">since {since}</option>}
         </select>
+        {mayFold && <button type="button" class="facet" aria-pressed={isFolding} title="VM events of a minute are one line, which opens" onClick={() => setQuery({ fold: isFolding ? 'no' : null, open: null }, { keep: true })}>fold VM events</button>}
         {q && <button type="button" class="link small" onClick={() => set('')}>Clear</button>}
       </div>
-      {all && all.length > 1 && <Spread events={rows} until={search.until} onChoose={(from) => set(withTerm(q, 'until', new Date(from).toISOString()))} />}
-      <div class="events-frame fill">
+      {all && all.length > 1 && (
+        <Histogram
+          read={all}
+          events={rows}
+          until={search.until}
+          hasOlder={log.hasOlder.value}
+          onMore={() => { void log.older(); }}
+          onChoose={(from) => set(withTerm(q, 'until', new Date(from).toISOString()))}
+        />
+      )}
+      <div
+        class="events-frame fill"
+        onPointerEnterCapture={(event) => {
+          // The log keeps what is new above its rows; the table would keep rows in their places that a fold has opened.
+          if ((event.target as Element).getAttribute('role') !== 'rowgroup') return;
+          event.stopPropagation();
+          isOver.current = event.pointerType === 'mouse';
+        }}
+        onPointerLeave={() => {
+          isOver.current = false;
+          if (!isHeld()) log.show();
+        }}
+      >
         <Table
           class={`events-log${log.answered.value === JSON.stringify([search.filter, search.since, search.until]) ? '' : ' waits'}`}
           label="Events, newest first"
           columns={columns}
-          rows={rows}
+          rows={lines}
           id={({ id }) => id}
           of={`${log.answered.value} ${search.words.join(' ')}`}
-          onEnd={() => { void log.older(); }}
+          onEnd={onEnd}
           onScroll={(to) => { top.current = to; if (to <= 8 && log.waiting.peek().length > 0 && !isHeld()) log.show(); }}
-          data={({ cursor }) => ({ 'data-cursor': cursor })}
-          href={({ cursor }) => href('events', { ...Object.fromEntries(query), event: cursor })}
+          data={({ event, fold, isEnd }): Record<`data-${string}`, string> => (isEnd ? { 'data-end': '' } : fold ? { 'data-fold': fold.sort, 'data-count': String(fold.events.length) } : { 'data-cursor': event.cursor })}
+          href={(row) => (row.isEnd ? href('events', { q: withTerm(q, 'until', row.event.at) }) : row.fold ? toggled(row) : href('events', { ...Object.fromEntries(query), event: row.event.cursor }))}
           empty={all === null ? null : <NoEvents q={q} looked={all.length} hasOlder={log.hasOlder.value} onMore={() => { void log.older(); }} />}
         />
         {fresh > 0 && <button type="button" class="events-pill" onClick={showNew}><span aria-hidden="true">↑</span> {plural(fresh, 'new event')} <kbd>n</kbd></button>}
@@ -265,28 +413,70 @@ function NoEvents({ q, looked, hasOlder, onMore }: { q: string; looked: number; 
   );
 }
 
-/** When the events were that are shown, as bars: where much happened, and where there was trouble. */
-function Spread({ events, until, onChoose }: { events: readonly LogEvent[]; until: string | null; onChoose: (from: number) => void }) {
+/** The same question asked elsewhere. Words are looked for by this page only. */
+function requestOf({ filter, since, until }: EventSearch): Request {
+  const repeated = (name: string, values: readonly string[] | null | undefined): [string, string][] => (values ?? []).map((value) => [name, value]);
+  const kinds = filter.kinds?.map((kind) => kind.toLowerCase());
+  const actors = filter.actors?.map((actor) => actor.toLowerCase());
+  const time: [string, string][] = [...repeated('since', since ? [since] : []), ...repeated('until', until ? [until] : [])];
+  const parameters = new URLSearchParams([
+    ['order', 'desc'], ['limit', String(FIRST_ROWS)], ...repeated('kind', kinds), ...repeated('worker_id', filter.workerIds), ...repeated('vm_id', filter.vmIds),
+    ...repeated('zone', filter.zones), ...repeated('actor', actors), ...repeated('actor_token_id', filter.actorTokenIds), ...time,
+  ]);
+  const options = [
+    ...repeated('--kind', kinds), ...repeated('--worker', filter.workerIds), ...repeated('--vm', filter.vmIds), ...repeated('--zone', filter.zones),
+    ...repeated('--actor', actors), ...repeated('--token', filter.actorTokenIds), ...repeated('--since', since ? [since] : []),
+  ].map(([name, value]) => ` ${name} ${value === '' ? "''" : quote(value)}`).join('');
+  return {
+    path: `events?${parameters}`,
+    graphql: LogPage.text,
+    variables: { first: FIRST_ROWS, filter, since, until },
+    // The command line has no end of the time that it shows.
+    ...(until === null ? { cli: `events --last ${FIRST_ROWS}${options}` } : {}),
+  };
+}
+
+/** When the events were that were read, as bars: where much happened, and where there was trouble. */
+function Histogram({ read, events, until, hasOlder, onMore, onChoose }: {
+  /** All that were read, whose time is the axis, and those of them that match. */
+  read: readonly LogEvent[];
+  events: readonly LogEvent[];
+  until: string | null;
+  hasOlder: boolean;
+  onMore: () => void;
+  onChoose: (from: number) => void;
+}) {
+  const oldest = Date.parse(read.at(-1)!.at);
   const bars = useMemo(() => {
-    const oldest = Date.parse(events.at(-1)?.at ?? '');
-    const to = until === null ? serverNow() : Date.parse(events[0]?.at ?? '');
+    const to = until === null ? serverNow() : Date.parse(read[0]!.at);
     if (!(oldest < to)) return [];
-    return histogram(events.map((event) => ({ at: Date.parse(event.at), isBad: eventTone(event) === 'bad' })), oldest, to, BARS);
-  }, [events, until]);
-  if (bars.length === 0) return null;
+    const many = Math.max(1, Math.min(BARS, Math.round((to - oldest) / 1_000)));
+    return histogram(events.map((event) => ({ at: Date.parse(event.at), isBad: eventTone(event) === 'bad' })), oldest, to, many);
+  }, [read, events, until]);
   const most = Math.max(1, ...bars.map(({ total }) => total));
-  const step = bars[1]!.from - bars[0]!.from;
+  const step = bars.length > 1 ? bars[1]!.from - bars[0]!.from : 1_000;
   const title = ({ from, total, bad }: Bar): string => `${clock(from, true)}: ${plural(total, 'event')}${bad > 0 ? `, ${count(bad)} of trouble` : ''}`;
+  const matching = events.length === read.length ? '' : `${count(events.length)} `;
   return (
     <figure class="events-spread">
-      <div class="bars" role="img" aria-label={`When the ${count(events.length)} events were: at most ${count(most)} in ${relative(step, 0).replace('in ', '')}, ${count(bars.reduce((sum, { bad }) => sum + bad, 0))} of trouble`}>
-        {bars.map((bar) => (
-          <i key={bar.from} title={title(bar)} onClick={() => onChoose(bar.from + step)}>
-            <b style={{ height: `${(bar.total / most) * 100}%` }}>{bar.bad > 0 && <s style={{ height: `${Math.max(12, (bar.bad / bar.total) * 100)}%` }} />}</b>
-          </i>
-        ))}
-      </div>
-      <figcaption class="tiny faint"><span>{clock(bars[0]!.from, true)}</span><span>at most {plural(most, 'event')} a bar</span><span>{until === null ? 'now' : clock(bars.at(-1)!.from, true)}</span></figcaption>
+      {bars.length >= FEWEST_BARS && (
+        <div class="bars" role="img" aria-label={`When the ${count(events.length)} events were: at most ${count(most)} in ${relative(step, 0).replace('in ', '')}, ${count(bars.reduce((sum, { bad }) => sum + bad, 0))} of trouble`}>
+          <span class="most tiny faint" aria-hidden="true">{count(most)}</span>
+          {bars.map((bar) => (
+            <i key={bar.from} title={title(bar)} onClick={() => onChoose(bar.from + step)}>
+              <b style={{ height: `${(bar.total / most) * 100}%` }}>{bar.bad > 0 && <s style={{ height: `${Math.max(12, (bar.bad / bar.total) * 100)}%` }} />}</b>
+            </i>
+          ))}
+        </div>
+      )}
+      <figcaption class="tiny muted">
+        <span class="faint screen-only">{clock(oldest, true)}</span>
+        <span>
+          {matching}of the {plural(read.length, 'event')} read, back to {clock(oldest, true)}
+          {hasOlder ? <>; <button type="button" class="link" onClick={onMore}>read more</button></> : '; the log has no older ones'}
+        </span>
+        <span class="faint screen-only">{until === null ? 'now' : clock(read[0]!.at, true)}</span>
+      </figcaption>
     </figure>
   );
 }

@@ -1,5 +1,5 @@
 // Fleet: a cell per worker. How full it is, or how long ago it was heard, is its colour; that it drains is a frame, that
-// it is silent a hatching. Each heartbeat is a short flash.
+// it is offline a hatching. Each heartbeat is a short flash.
 
 import { useComputed, useSignal, type Signal } from '@preact/signals';
 import { useEffect, useLayoutEffect, useMemo, useRef } from 'preact/hooks';
@@ -10,13 +10,14 @@ import { ask } from '../api/http';
 import { follow, reconnections } from '../api/live';
 import { fragment, operation } from '../api/operation';
 import { Card } from '../components/card';
+import { CopyAs, quote, type Request } from '../components/copy';
 import { Empty, NoWorkers } from '../components/empty';
 import { Meter } from '../components/meter';
 import { Shape, WorkerStatusChip } from '../components/status';
 import { Since } from '../components/time';
 import { count, memory, percent, plural, share } from '../format';
 import { go, href, place, setQuery } from '../router';
-import { toggle, workerSearch } from '../search';
+import { otherWays, toggle, workerSearch, type Search } from '../search';
 import { isIn } from '../session';
 import { theme } from '../theme';
 import { length, now, relative, serverNow } from '../time';
@@ -71,7 +72,7 @@ function words(cell: Cell, value: number, by: ColourBy): string {
 }
 
 function stateWords({ status, schedulingPolicy }: Cell): string[] {
-  return [...(status === 'OFFLINE' ? ['silent'] : []), ...(schedulingPolicy === 'DRAINING' ? ['drains'] : [])];
+  return [...(status === 'OFFLINE' ? ['offline'] : []), ...(schedulingPolicy === 'DRAINING' ? ['draining'] : [])];
 }
 
 /** How often changes may have been missed: the first time that events are followed, nothing was. */
@@ -161,13 +162,14 @@ export default function Fleet() {
   if (clusterSize === 0 && !q && map.size === 0) return <><h1>No workers</h1><Card><NoWorkers /></Card></>;
   return (
     <>
-      <header class="page-head">
+      <header class="page-head with-actions">
         <h1>{headline(sums, q, clusterSize)}</h1>
         <p aria-live="polite">{isReading
           ? `Reading ${count(loaded.value)} of ${count(total.value!)} workers …`
           : details(sums)}</p>
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
         {error.value && <p class="bad" role="status">{error.value}{loaded.value > 0 && ' What is shown may be old.'}</p>}
+        <span class="page-actions"><CopyAs request={requestOf(search)} /></span>
       </header>
       <div class="fleet-bar">
         <label class="row tight">
@@ -205,12 +207,23 @@ export default function Fleet() {
   );
 }
 
+/** The workers of the map, asked for elsewhere: as many as the API gives at once. */
+function requestOf({ filter }: Search): Request {
+  const { parameters, options } = otherWays(filter);
+  return {
+    path: `workers?${new URLSearchParams([...parameters, ['limit', String(PAGE)]])}`,
+    graphql: FleetPage.text,
+    variables: { first: PAGE, filter, keys: [] },
+    cli: ['workers', ...options.map(([name, value]) => (value === '' ? name : `${name} ${quote(value)}`))].join(' '),
+  };
+}
+
 function headline(sums: Sums, q: string, all: number | null): string {
   if (sums.workers === 0) return 'Fleet';
   if (q) return `${count(sums.workers)} of ${plural(Math.max(all ?? 0, sums.workers), 'worker')} match`;
   const others = [
-    ...(sums.draining > 0 ? [`${count(sums.draining)} ${sums.draining === 1 ? 'drains' : 'drain'}`] : []),
-    ...(sums.offline > 0 ? [`${count(sums.offline)} ${sums.offline === 1 ? 'is' : 'are'} silent`] : []),
+    ...(sums.draining > 0 ? [`${count(sums.draining)} ${sums.draining === 1 ? 'is' : 'are'} draining`] : []),
+    ...(sums.offline > 0 ? [`${count(sums.offline)} ${sums.offline === 1 ? 'is' : 'are'} offline`] : []),
   ];
   if (others.length === 0) return `${sums.workers === 1 ? 'The worker takes' : `All ${count(sums.workers)} workers take`} new VMs`;
   return `${count(sums.active)} of ${plural(sums.workers, 'worker')} take new VMs; ${others.join(', ')}`;
@@ -253,7 +266,7 @@ function Legend({ by }: { by: ColourBy }) {
     <div class="fleet-legend" role="group" aria-label="What cells mean">
       <span class="ramp">{from}<span class="fleet-steps">{names.map((name, step) => <i key={step} class={`step-${step}`} title={name} />)}</span>{to}</span>
       <span><i class="mark frame" />draining</span>
-      <span><i class="mark silent" />silent</span>
+      <span><i class="mark silent" />offline</span>
     </div>
   );
 }
@@ -408,7 +421,7 @@ function GroupCells({ map, group, index, by, arrangement, q }: {
         </h2>
         <span class="row tight">
           {sums.draining > 0 && <span class="status bare warn" title={`${count(sums.draining)} draining`}><Shape tone="warn" />{count(sums.draining)}<span class="visually-hidden"> draining</span></span>}
-          {sums.offline > 0 && <span class="status bare bad" title={`${count(sums.offline)} silent`}><Shape tone="bad" />{count(sums.offline)}<span class="visually-hidden"> silent</span></span>}
+          {sums.offline > 0 && <span class="status bare bad" title={`${count(sums.offline)} offline`}><Shape tone="bad" />{count(sums.offline)}<span class="visually-hidden"> offline</span></span>}
         </span>
       </header>
       <p class="small muted heat-figures ellipsis">
@@ -489,7 +502,7 @@ function Summary({ map, group }: { map: HeatMap; group: string }) {
         <thead>
           <tr>
             <th scope="col">{labelKey(group) ?? (group === 'none' ? 'Group' : 'Zone')}</th>
-            {['Workers', 'Active', 'Draining', 'Silent', 'CPU allocated', 'Memory allocated', 'VMs', 'VM slots'].map((title) => <th key={title} scope="col" class="right">{title}</th>)}
+            {['Workers', 'Active', 'Draining', 'Offline', 'CPU allocated', 'Memory allocated', 'VMs', 'VM slots'].map((title) => <th key={title} scope="col" class="right">{title}</th>)}
           </tr>
         </thead>
         <tbody>

@@ -84,20 +84,18 @@ export default function Health() {
   const isAway = problem.value !== '';
   return (
     <>
-      <header class="page-head">
-        <div class="row wrap">
-          <h1 class="grow">{headline(health, bad.map(({ name }) => name), isAway)}</h1>
-          <CopyAs request={{ path: 'health', graphql: 'query Health { health { status components { name status } stalenessSeconds timestamp } }', cli: 'status' }} />
-        </div>
+      <header class="page-head with-actions">
+        <h1>{headline(health, bad.map(({ name }) => name), isAway)}</h1>
         <p>
           {isAway
             ? <span class="bad" role="status">{problem.value} What is shown is of before.</span>
             : health && <>Asked every {PERIOD_MS / 1_000} seconds while you look; the last answer is of <Clock at={health.timestamp} seconds />.</>}
         </p>
+        <span class="page-actions"><CopyAs request={{ path: 'health', graphql: 'query Health { health { status components { name status } stalenessSeconds timestamp } }', cli: 'status' }} /></span>
       </header>
       <div class="health-columns">
         <div class="stack">
-          <Card title="Parts of this server" aside={health && <span class="muted">{health.components.length - bad.length} of {health.components.length} work</span>}>
+          <Card title="Components" aside={health && <span class="muted">{health.components.length - bad.length} of {health.components.length} healthy</span>}>
             {health
               ? <ul class="list health-parts">{health.components.map(({ name, status }) => <Part key={name} name={name} isWell={status === 'OK'} isOld={isAway} />)}</ul>
               : <p class="faint">{isAway ? 'Not known: the server does not answer.' : 'Reading …'}</p>}
@@ -117,9 +115,9 @@ export default function Health() {
 function headline(health: Health | null, bad: readonly string[], isAway: boolean): string {
   if (isAway) return 'The server does not answer';
   if (!health) return 'Health';
-  if (bad.length === 0) return 'All parts of this server work';
+  if (bad.length === 0) return 'All components of this server are healthy';
   const parts = bad.length === 1 ? bad[0] : `${bad.slice(0, -1).join(', ')} and ${bad.at(-1)}`;
-  return health.status === 'OK' ? `This server works; ${parts} ${bad.length === 1 ? 'does' : 'do'} not` : `This server works in part: not ${parts}`;
+  return health.status === 'OK' ? `This server is healthy; ${parts} ${bad.length === 1 ? 'is' : 'are'} not` : `This server is degraded: ${parts} ${bad.length === 1 ? 'is' : 'are'} not healthy`;
 }
 
 function Part({ name, isWell, isOld }: { name: string; isWell: boolean; isOld: boolean }) {
@@ -128,15 +126,17 @@ function Part({ name, isWell, isOld }: { name: string; isWell: boolean; isOld: b
     <li data-part={name}>
       <div class="row">
         <strong class="grow">{name}</strong>
-        {isOld ? <Status tone="quiet">{isWell ? 'worked before' : 'did not work before'}</Status> : <Status tone={isWell ? 'good' : 'bad'}>{isWell ? 'works' : 'does not work'}</Status>}
+        {isOld ? <Status tone="quiet">{isWell ? 'was healthy' : 'was not healthy'}</Status> : <Status tone={isWell ? 'good' : 'bad'}>{isWell ? 'healthy' : 'not healthy'}</Status>}
       </div>
       <p class="small muted">{does}</p>
       {isWell
-        ? <details class="small"><summary>If it did not work</summary><p class="muted">{means} {remedy}</p></details>
+        ? <details class="small"><summary>If it fails</summary><p class="muted">{means} {remedy}</p></details>
         : <p class="notice bad small">{means} {remedy}</p>}
     </li>
   );
 }
+
+const milliseconds = (took: number): string => count(Math.max(1, Math.round(took)));
 
 /** How fast and how fresh answers are. */
 function Answers() {
@@ -145,20 +145,23 @@ function Answers() {
   const sorted = [...times].sort((a, b) => a - b);
   const latest = all.at(-1);
   const lost = all.length - times.length;
+  const behind = Math.max(0, ...all.map(({ staleness }) => staleness));
   const { state, text } = freshness.value;
   const tone: Tone = state === 'live' ? 'good' : state === 'connecting' ? 'quiet' : state === 'reconnecting' ? 'warn' : 'bad';
   return (
-    <Card title="Answers to this page" aside={<Status bare tone={tone}>{text}</Status>}>
+    <Card title="Response time and staleness" aside={<Status bare tone={tone}>{text}</Status>}>
       <div class="health-gauges">
         <div>
-          <p class="health-figure">{latest?.took == null ? '–' : `${Math.max(1, Math.round(latest.took))} ms`}</p>
-          <p class="small muted">until an answer, with the way to here{sorted.length > 4 ? `; ${Math.round(sorted[Math.floor(sorted.length * 0.95)] ?? 0)} ms for 95 of 100` : ''}</p>
+          <p class="health-figure">{latest?.took == null ? '–' : `${milliseconds(latest.took)} ms`}</p>
+          <p class="small muted">response time, seen from this browser{sorted.length > 4 ? `; ${Math.round(sorted[Math.floor(sorted.length * 0.95)] ?? 0)} ms for 95 %` : ''}</p>
           <Sparkline values={times} label={`Times of the last ${times.length} answers, at most ${Math.round(sorted.at(-1) ?? 0)} ms`} />
+          {sorted.length > 1 && <p class="tiny muted" data-test="scale">{milliseconds(sorted[0]!)}–{milliseconds(sorted.at(-1)!)} ms in the last {count(sorted.length)} answers</p>}
         </div>
         <div>
           <p class="health-figure">{latest ? staleness(latest.staleness) : '–'}</p>
-          <p class="small muted">behind what all servers together have committed</p>
-          <Sparkline values={all.map(({ staleness }) => staleness)} limit={5} label={`How far behind it was, at most ${staleness(Math.max(0, ...all.map(({ staleness }) => staleness)))}; over 5 s counts as stale`} />
+          <p class="small muted">behind the last commit of all servers</p>
+          <Sparkline values={all.map(({ staleness }) => staleness)} limit={5} label={`How far behind it was, at most ${staleness(behind)}; over 5 s counts as stale`} />
+          {all.length > 1 && <p class="tiny muted" data-test="scale">{behind > 0 ? `at most ${staleness(behind)}` : 'never'} in the last {count(all.length)} answers; stale from 5 s on, the dashed line</p>}
         </div>
       </div>
       <p class="small muted">
@@ -179,10 +182,10 @@ function Facts() {
       <dl class="facts">
         <dt>Version</dt><dd>{known === null ? 'reading …' : known.version ?? 'not told'}</dd>
         <dt>Revision</dt><dd><span data-revision>{count(Math.max(revision.value, stats.value?.revision ?? 0))}</span> <span class="faint">· grows with each change</span></dd>
-        <dt>Its clock</dt><dd>{last.value ? exact(last.value.timestamp) : '–'}{last.value && <Drift />}</dd>
+        <dt>Clock</dt><dd>{last.value ? exact(last.value.timestamp) : '–'}{last.value && <Drift />}</dd>
         <dt>Address</dt><dd class="row wrap"><code class="break">{root}</code><CopyButton text={root} /></dd>
-        <dt>You are</dt><dd>{now.state === 'in' ? `${now.name}, ${now.role}` : now.state === 'open' ? 'not asked: whoever reaches this server may do everything' : 'not known yet'}</dd>
-        <dt>Machines ask</dt><dd><a href={at('api/v1/health')} target="_blank" rel="noreferrer">api/v1/health</a><p class="small muted">with <code>?require=commits</code>, one that sends changes is sent where they can be made</p></dd>
+        <dt>Signed in as</dt><dd>{now.state === 'in' ? `${now.name}, ${now.role}` : now.state === 'open' ? 'nobody: this server has no tokens, and whoever reaches it may do everything' : 'not known yet'}</dd>
+        <dt>Health check</dt><dd><a href={at('api/v1/health')} target="_blank" rel="noreferrer">api/v1/health</a><p class="small muted"><code>?require=commits</code> for a load balancer that sends writes: unhealthy while this server cannot commit</p></dd>
       </dl>
     </Card>
   );
@@ -201,12 +204,12 @@ function Cluster() {
   const rows: [string, string, number | undefined, string][] = [
     ['Workers', 'total_workers', totals?.totalWorkers, 'registered'],
     ['Active', 'active_workers', totals?.activeWorkers, 'take new VMs'],
-    ['Draining', 'draining_workers', totals?.drainingWorkers, 'take nothing new'],
-    ['Silent', 'offline_workers', totals?.offlineWorkers, 'not heard from'],
+    ['Draining', 'draining_workers', totals?.drainingWorkers, 'take no new VMs'],
+    ['Offline', 'offline_workers', totals?.offlineWorkers, 'no heartbeat'],
     ['VMs', 'total_vms', totals?.totalVms, 'hold a slot'],
   ];
   return (
-    <Card title="What it knows of the cluster" aside={totals && <span class="muted">revision {count(totals.revision)}</span>}>
+    <Card title="Cluster, as this server sees it" aside={totals && <span class="muted">revision {count(totals.revision)}</span>}>
       <ul class="health-knows">
         {rows.map(([title, name, value, meaning]) => (
           <li key={name}><span class="health-figure" data-stat={value === undefined ? undefined : name}>{value === undefined ? '–' : count(value)}</span><span>{title}</span><span class="small faint">{meaning}</span></li>
@@ -222,7 +225,7 @@ function Limits() {
   if (limits.length === 0) return null;
   const shown = isOpen.value ? limits : limits.slice(0, 6);
   return (
-    <Card title="What it allows at most" aside={<a class="small" href={at('docs')}>All of the API</a>}>
+    <Card title="Limits" aside={<a class="small" href={at('docs')}>API reference</a>}>
       <table class="fleet-table tight">
         <caption class="visually-hidden">Limits of the API</caption>
         <tbody>{shown.map(({ what, most }) => <tr key={what}><th scope="row">{what}</th><td class="right">{most}</td></tr>)}</tbody>

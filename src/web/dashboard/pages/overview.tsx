@@ -3,17 +3,18 @@
 import { useComputed } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
 import { useMemo } from 'preact/hooks';
-import type { CapacityRequest } from '../api/generated';
+import type { CapacityRequest, ClusterEventKind } from '../api/generated';
 import { stats, workers as store, WorkerFields, type Worker } from '../api/cluster';
 import { revision, type ClusterEvent } from '../api/events';
 import { isConnected } from '../api/live';
 import { fragment, operation, type FragmentType, type ResultOf } from '../api/operation';
 import { useQuery } from '../api/query';
+import { noteOf } from '../blockers';
 import { Card } from '../components/card';
 import { Menu } from '../components/copy';
 import { activateWithUndo } from '../components/drain';
 import { NoWorkers } from '../components/empty';
-import { ALL_KINDS, EventLine, ROUTINE } from '../components/event';
+import { ALL_KINDS, EventLines, ROUTINE } from '../components/event';
 import { useLastEvents } from '../components/events';
 import { Status, type Tone } from '../components/status';
 import { Clock, Since, Time } from '../components/time';
@@ -21,6 +22,7 @@ import { actor, count, memory, percent, plural, share } from '../format';
 import { href, place, setQuery } from '../router';
 import { mayOperate } from '../session';
 import { now } from '../time';
+import { withoutZone } from '../zones';
 import { ClusterCurves } from './overview/history';
 
 const NeedyDrain = fragment(`fragment NeedyDrain on Drain {
@@ -42,8 +44,18 @@ const Attention = operation(`query Attention {
 }`, WorkerFields, NeedyDrain);
 
 const Zones = operation(`query Zones {
-  zones { id name workers activeWorkers drainingWorkers offlineWorkers cpuCores usedCpuCores schedulableCpuCores schedulableVmSlots vmCount maxVms }
+  zones { id name workers activeWorkers drainingWorkers offlineWorkers cpuCores usedCpuCores schedulableCpuCores schedulableVmSlots }
+  clusterStats { totalWorkers activeWorkers drainingWorkers offlineWorkers totalCpuCores usedCpuCores schedulableCpuCores schedulableVmSlots }
 }`);
+
+/** A zone, or the workers that are in none, without a name. */
+type Zone = Omit<ResultOf<typeof Zones>['zones'][number], 'id'>;
+
+function zoneless({ zones, clusterStats: all }: ResultOf<typeof Zones>): Zone | null {
+  const { totalWorkers: workers, totalCpuCores: cpuCores, activeWorkers, drainingWorkers, offlineWorkers, usedCpuCores, schedulableCpuCores, schedulableVmSlots } = all;
+  const rest = withoutZone({ workers, activeWorkers, drainingWorkers, offlineWorkers, cpuCores, usedCpuCores, schedulableCpuCores, schedulableVmSlots }, zones);
+  return rest && { name: '', ...rest };
+}
 
 const Room = operation(`query Room($request: CapacityRequest!) {
   capacity(request: $request) { vms largestWorkerId vmsWithoutLargestWorker largestZone vmsWithoutLargestZone unsizedVms }
@@ -100,7 +112,7 @@ function Headline({ offline, room }: { offline: readonly Worker[]; room: { vms: 
   if (offlineWorkers > 0) {
     parts.push(
       <a href={href('workers', { q: 'status:offline' })}>
-        {count(offlineWorkers)} {offlineWorkers === 1 ? 'has' : 'have'} been silent{longest && <> for {offlineWorkers > 1 && 'up to '}<Since at={longest} /></>}
+        {count(offlineWorkers)} {offlineWorkers === 1 ? 'has' : 'have'} been offline{longest && <> for {offlineWorkers > 1 && 'up to '}<Since at={longest} /></>}
       </a>,
     );
   }
@@ -112,7 +124,7 @@ function Headline({ offline, room }: { offline: readonly Worker[]; room: { vms: 
           : `${count(schedulableWorkers)} of ${plural(totalWorkers, 'worker')} ${schedulableWorkers === 1 ? 'takes' : 'take'} new VMs${more}.`}
       </h1>
       <p>
-        {parts.length === 0 ? 'None drains, none is silent' : parts.flatMap((part, index) => (index === 0 ? [part] : [', ', part]))}
+        {parts.length === 0 ? 'None is draining, none is offline' : parts.flatMap((part, index) => (index === 0 ? [part] : [', ', part]))}
         . {plural(all.totalVms, 'VM')} {all.totalVms === 1 ? 'holds' : 'hold'} a slot, {plural(schedulableVmSlots, 'slot')} {schedulableVmSlots === 1 ? 'is' : 'are'} placeable. <span class="faint">Revision {count(Math.max(revision.value, all.revision))}, <ServerClock /></span>
       </p>
     </header>
@@ -197,7 +209,7 @@ function offlineNeeds({ offline }: AttentionResult): Need[] {
     worker: worker.id,
     tone: 'bad',
     word: 'offline',
-    what: <><WorkerLink id={worker.id} /> has been silent since <Clock at={worker.lastSeen} seconds /></>,
+    what: <><WorkerLink id={worker.id} /> has been offline since <Clock at={worker.lastSeen} seconds /></>,
     more: [
       <>for <Since at={worker.lastSeen} /></>,
       worker.vmCount > 0 ? `${plural(worker.vmCount, 'VM')} ${worker.vmCount === 1 ? 'was' : 'were'} running there` : 'no VM was there',
@@ -209,7 +221,7 @@ function offlineNeeds({ offline }: AttentionResult): Need[] {
   const rest = offline.totalCount - shown.length;
   if (rest > 0) {
     needs.push({
-      key: 'offline more', tone: 'bad', word: 'offline', what: <>{plural(rest, 'more worker')} {rest === 1 ? 'is' : 'are'} silent</>, more: [],
+      key: 'offline more', tone: 'bad', word: 'offline', what: <>{plural(rest, 'more worker')} {rest === 1 ? 'is' : 'are'} offline</>, more: [],
       action: <Look to={href('workers', { q: 'status:offline' })}>All</Look>,
     });
   }
@@ -224,13 +236,13 @@ function quoted(drain: Drain): string {
   return [by(drain), drain.reason && `“${drain.reason}”`].filter(Boolean).join(', ');
 }
 
-/** The blocker that says most: one with a note of its worker after the colon, such as why a VM could not be moved. */
+/** The blocker that says most: one with a note of its worker, such as why a VM could not be moved. */
 function telling(blockers: Drain['blockers']): Drain['blockers'][number] {
-  return blockers.find(({ message }) => message.includes(': ')) ?? blockers[0]!;
+  return blockers.find((blocker) => noteOf(blocker) !== null) ?? blockers[0]!;
 }
 
 function drainNeeds({ overdue, complete }: AttentionResult): { late: Need[]; safe: Need[] } {
-  // Of workers that are silent, that is what is said.
+  // Of workers that are offline, that is what is said.
   const tardy = overdue.nodes.filter(({ worker }) => worker.status !== 'OFFLINE');
   const drained = complete.nodes.filter(({ worker }) => worker.status !== 'OFFLINE');
   const safe = drained.filter(({ safeToPowerOff }) => safeToPowerOff);
@@ -297,18 +309,22 @@ const MOST_ZONES = 12;
 
 function ZonesCard() {
   const { data } = useQuery(Zones, {}, { on: ({ kind }) => kind.startsWith('WORKER_'), every: 5_000 });
+  const none = data.value && zoneless(data.value);
   const zones = data.value?.zones ?? [];
   if (data.value && zones.length === 0) return null;
+  // What is in no zone is seen however many zones there are.
+  const shown: readonly Zone[] = [...zones.slice(0, none ? MOST_ZONES - 1 : MOST_ZONES), ...(none ? [none] : [])];
+  const hidden = zones.length + (none ? 1 : 0) - shown.length;
   return (
     <Card title="Zones" aside={<a href={href('capacity')}>What if one is lost?</a>}>
-      <ul class="zones" style={{ '--zones': String(Math.min(3, zones.length)) }}>
-        {zones.slice(0, MOST_ZONES).map((zone) => {
+      <ul class="zones" style={{ '--zones': String(Math.min(3, shown.length)) }}>
+        {shown.map((zone) => {
           const allocated = share(zone.usedCpuCores, zone.cpuCores);
-          // Cores that nothing holds and nothing can be placed on: they drain or are silent.
+          // Cores that nothing holds and nothing can be placed on: they are on workers that drain or are offline.
           const out = share(Math.max(0, zone.cpuCores - zone.usedCpuCores - zone.schedulableCpuCores), zone.cpuCores);
           return (
-            <li key={zone.id}>
-              <p class="row"><a class="strong grow ellipsis zone-link" href={href('workers', { q: `zone:${/\s/.test(zone.name) ? `"${zone.name}"` : zone.name}` })}>{zone.name}</a><span class="muted">{plural(zone.workers, 'worker')}</span></p>
+            <li key={zone.name}>
+              <p class="row"><a class="strong grow ellipsis zone-link" href={href('workers', { q: `zone:${/\s/.test(zone.name) ? `"${zone.name}"` : zone.name || 'none'}` })}>{zone.name || 'no zone'}</a><span class="muted">{plural(zone.workers, 'worker')}</span></p>
               <div class="bar" role="img" aria-label={`CPU ${percent(allocated)} allocated, ${percent(out)} out of service`}>
                 <i style={{ width: `${Math.min(100, allocated)}%` }} /><i class={zone.offlineWorkers > 0 && zone.drainingWorkers === 0 ? 'silent' : 'hatched'} style={{ width: `${Math.min(100 - allocated, out)}%` }} />
               </div>
@@ -316,14 +332,14 @@ function ZonesCard() {
               <p class="tiny zone-out">
                 {zone.drainingWorkers > 0 && <span class="warn">{zone.drainingWorkers} draining</span>}
                 {zone.drainingWorkers > 0 && zone.offlineWorkers > 0 && ', '}
-                {zone.offlineWorkers > 0 && <span class="bad">{zone.offlineWorkers} silent</span>}
+                {zone.offlineWorkers > 0 && <span class="bad">{zone.offlineWorkers} offline</span>}
                 {zone.drainingWorkers + zone.offlineWorkers > 0 && out >= 1 && <span class="muted"> {zone.drainingWorkers + zone.offlineWorkers === 1 ? 'takes' : 'take'} {percent(out)} out</span>}
               </p>
             </li>
           );
         })}
       </ul>
-      {zones.length > MOST_ZONES && <p class="small more"><a href={href('capacity')}>{plural(zones.length - MOST_ZONES, 'more zone')}</a></p>}
+      {hidden > 0 && <p class="small more"><a href={href('capacity')}>{plural(hidden, 'more zone')}</a></p>}
     </Card>
   );
 }
@@ -333,12 +349,17 @@ function FleetStrip() {
   const page = data.value?.workersConnection;
   if (!page || page.nodes.length === 0) return null;
   const isDense = page.nodes.length > 150;
+  const isPart = page.totalCount > page.nodes.length;
+  const part = `${count(page.nodes.length)} of ${plural(page.totalCount, 'worker')}`;
   return (
-    <Card title="Fleet, by CPU allocated" aside={<a href={href('fleet')}>Open</a>}>
-      <ul class={`strip${isDense ? ' dense' : ''}`} aria-label="Workers by CPU allocated">
+    <Card
+      title={isPart ? `Fleet, by CPU allocated: ${part}, the first by id` : 'Fleet, by CPU allocated'}
+      aside={<a href={href('fleet')}>{isPart ? `Map of all ${count(page.totalCount)}` : 'Open'}</a>}
+    >
+      <ul class={`strip${isDense ? ' dense' : ''}`} aria-label={isPart ? `${part} by CPU allocated, the first by id` : 'Workers by CPU allocated'}>
         {page.nodes.map(({ id, status, schedulingPolicy, cpuUsagePercent, usedCpuCores, cpuCores, vmCount }) => {
           const level = Math.max(0, Math.min(5, Math.floor(cpuUsagePercent / 16.7)));
-          const state = status === 'OFFLINE' ? ' silent' : schedulingPolicy === 'DRAINING' ? ' draining' : '';
+          const state = status === 'OFFLINE' ? ' offline' : schedulingPolicy === 'DRAINING' ? ' draining' : '';
           const words = `${id}: ${percent(cpuUsagePercent)} of CPU allocated (${usedCpuCores} of ${cpuCores}), ${plural(vmCount, 'VM')}${state && `,${state}`}`;
           return <li key={id}><a class={`cell level-${level}${state}`} href={href('workers', id)} title={words} aria-label={words} tabIndex={-1} /></li>;
         })}
@@ -346,8 +367,7 @@ function FleetStrip() {
       <p class="legend tiny muted">
         0 % <span class="ramp" aria-hidden="true">{[0, 1, 2, 3, 4, 5].map((level) => <i key={level} class={`level-${level}`} />)}</span> 100 %
         <span class="cell sample draining level-1" aria-hidden="true" /> draining
-        <span class="cell sample silent" aria-hidden="true" /> silent
-        {page.totalCount > page.nodes.length && <a class="grow right" href={href('fleet')}>the first {count(page.nodes.length)} of {count(page.totalCount)}</a>}
+        <span class="cell sample offline" aria-hidden="true" /> offline
       </p>
     </Card>
   );
@@ -387,17 +407,24 @@ function RoomCard({ room, isCurrent, size: label }: { room: ResultOf<typeof Room
   );
 }
 
-const NOTABLE = ALL_KINDS.filter((kind) => !ROUTINE.includes(kind));
+/** What ends a VM against its will: at fleet size there is so much of it that it is read apart, and folded. */
+const LOSSES: readonly ClusterEventKind[] = ['VM_FAILED', 'VM_LOST', 'VM_VANISHED'];
+const NOTABLE = ALL_KINDS.filter((kind) => !ROUTINE.includes(kind) && !LOSSES.includes(kind));
 const isNotable = ({ kind }: ClusterEvent): boolean => NOTABLE.includes(kind);
+const isLoss = ({ kind }: ClusterEvent): boolean => LOSSES.includes(kind);
+/** Lines of events, and losses that are read for them. */
+const MOST_LINES = 12;
+const MOST_LOSSES = 200;
 
 function EventsCard() {
-  const events = useLastEvents(12, 'notable', { kinds: NOTABLE }, isNotable);
+  const others = useLastEvents(MOST_LINES, 'notable', { kinds: NOTABLE }, isNotable).value;
+  const losses = useLastEvents(MOST_LOSSES, 'losses', { kinds: LOSSES }, isLoss).value;
+  const events = useMemo(() => others && losses && [...others, ...losses].sort((a, b) => b.revision - a.revision), [others, losses]);
   return (
     <Card title="Events" aside={<a href={href('events')}>All</a>}>
-      {events.value === null ? <p class="faint">Reading …</p> : events.value.length === 0 ? <p class="faint">Nothing has happened yet.</p> : (
-        <ul class="list">{events.value.map((event) => <EventLine key={event.id} event={event} />)}</ul>
+      {!events ? <p class="faint">Reading …</p> : events.length === 0 ? <p class="faint">Nothing has happened yet.</p> : (
+        <EventLines events={events} most={MOST_LINES} isCut={losses!.length === MOST_LOSSES} />
       )}
     </Card>
   );
 }
-

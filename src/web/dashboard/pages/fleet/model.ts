@@ -129,7 +129,7 @@ export interface Arrangement {
 export const FRAME = { gap: 14, insetX: 30, insetY: 67, narrowest: 200 };
 
 /** Tiles have room for words. A few workers are tiles even where they have to be scrolled. */
-const TILE = { width: 138, height: 46, gap: 8, most: 160, always: 40 };
+const TILE = { width: 146, height: 46, gap: 8, most: 160, always: 40 };
 const PITCHES = [40, 34, 30, 26, 23, 20, 18, 16, 14, 13, 12, 11, 10, 9, 8];
 
 function gapOf(pitch: number): number {
