@@ -130,7 +130,7 @@ export default function Vms() {
       <header class="page-head">
         <div class="row wrap">
           <h1 class="grow">
-            {holding === undefined ? 'VMs' : q ? `${count(matching)} of ${plural(figures!.all.total, 'VM')} match` : <>{holding === 0 ? 'No VMs' : plural(holding, 'VM')}{down > 0 && <span class="muted"> · {count(down)} more stopped or failed</span>}</>}
+            {holding === undefined ? 'VMs' : q ? `${count(matching)} of ${plural(figures!.all.total, 'VM')} match` : <>{holding === 0 ? 'No VMs' : plural(holding, 'VM')}{down > 0 && <span class="small muted"> · {count(down)} more stopped or failed</span>}</>}
           </h1>
           <div class="segments" role="group" aria-label="View">
             <button type="button" aria-pressed={!isMap} onClick={() => setQuery({ view: null, at: null }, { keep: true })}>Table</button>
