@@ -106,6 +106,17 @@ describe('dashboard', () => {
     });
   });
 
+  test('labels that fit into a cell are shown, at least one, with room for how many more there are', async () => {
+    const { labelsThatFit } = await load('labels');
+    const labels = [['env', 'production'], ['tier', 'compute'], ['rack', 'r1']].map(([key, value]) => ({ key, value }));
+    const shown = (count, width) => labelsThatFit(labels.slice(0, count), width).map(({ key }) => key);
+    assert.deepEqual(shown(2, 222), ['env', 'tier'], 'both fit, and none is left');
+    assert.deepEqual(shown(3, 222), ['env'], 'with one more there is no room for two and the rest');
+    assert.deepEqual(shown(3, 400), ['env', 'tier', 'rack']);
+    assert.deepEqual(shown(3, 10), ['env'], 'the first is cut rather than left out');
+    assert.deepEqual(shown(0, 222), []);
+  });
+
   describe('time', () => {
     let time;
     before(async () => { time = await load('time'); });
@@ -500,9 +511,18 @@ describe('dashboard', () => {
     });
 
     test('a zone is lost with one click, and there again with the next', () => {
-      assert.equal(capacity.toggledZone([], 'a'), 'a');
-      assert.equal(capacity.toggledZone(['a'], ''), 'a,none');
-      assert.equal(capacity.toggledZone(['a', ''], 'a'), 'none');
+      assert.deepEqual(capacity.toggledZone([], 'a'), ['a']);
+      assert.deepEqual(capacity.toggledZone(['a'], ''), ['a', 'none']);
+      assert.deepEqual(capacity.toggledZone(['a', ''], 'a'), ['none']);
+    });
+
+    test('a zone may have a comma in its name, alone and beside others, and addresses of before are read as they were', () => {
+      const after = (zones) => capacity.questionOf(new URLSearchParams(capacity.zoneValues(zones).map((zone) => ['without', zone]))).withoutZones;
+      for (const zones of [[], ['a'], ['rack 1, floor 2'], ['a', 'rack 1, floor 2'], ['', 'a,b'], ['a,b', 'c,d']]) assert.deepEqual(after(zones), zones);
+      assert.deepEqual(ask('without=a,b&lost=w1,w2').withoutZones, ['a', 'b']);
+      assert.deepEqual(ask('without=a,b&lost=w1,w2').withoutWorkers, ['w1', 'w2']);
+      assert.deepEqual(ask('without=a,b&without=c&zone=a,b&zone=').withoutZones, ['a,b', 'c']);
+      assert.deepEqual(ask('zone=a,b&zone=').zones, ['a,b']);
     });
 
     test('the same is asked in a terminal', () => {

@@ -41,7 +41,7 @@ function Unknown() {
     const timer = setTimeout(() => setLate(true), 2_000);
     return () => clearTimeout(timer);
   }, []);
-  return isLate ? <Empty title="The server does not answer yet">This page tries again by itself.</Empty> : null;
+  return isLate ? <Empty title="No answer from the server yet">This page keeps trying.</Empty> : null;
 }
 
 function Shown({ page }: { page: Page | undefined }) {
@@ -74,8 +74,8 @@ function Shown({ page }: { page: Page | undefined }) {
   if (!page) {
     return (
       <header class="page-head">
-        <h1>There is no page here</h1>
-        <p>Nothing is known under <code class="break">{location.pathname}</code>. <a href={href('')}>Back to the Overview</a></p>
+        <h1>Page not found</h1>
+        <p>There is nothing at <code class="break">{location.pathname}</code>. <a href={href('')}>Back to the Overview</a></p>
       </header>
     );
   }
@@ -91,8 +91,8 @@ function Missing() {
   const [wasAway] = useState(!isBack);
   useEffect(() => { if (wasAway && isBack) location.reload(); }, [isBack]);
   return (
-    <Empty title="This page is not here yet">
-      <p>{wasAway ? 'The server cannot be reached. The page opens by itself when it is back.' : 'Its script cannot be loaded: the server may have been updated.'}</p>
+    <Empty title="This page could not be loaded">
+      <p>{wasAway ? 'The server cannot be reached. The page opens by itself when it is back.' : 'Its script is missing: the server may have been updated.'}</p>
       <button type="button" class="button" onClick={() => location.reload()}>Reload</button>
     </Empty>
   );

@@ -14,7 +14,7 @@ export interface Question {
   capabilities: string[];
   strategy: PlacementStrategy;
   distinct: PlacementDistinct;
-  /** Lost, as it were. The empty text is for workers without a zone. */
+  /** Zones and workers that count as lost. The empty text is for workers without a zone. */
   withoutZones: string[];
   withoutWorkers: string[];
 }
@@ -26,7 +26,22 @@ export const MOST_VMS = 1_000;
 const NO_ZONE = 'none';
 
 const list = (text: string | null): string[] => (text ?? '').split(',').map((one) => one.trim()).filter(Boolean);
-const zoneList = (text: string | null): string[] => list(text).map((zone) => (zone === NO_ZONE ? '' : zone));
+
+/**
+ * What an address says under a name that may be repeated: `without=a&without=b`. Where the name is there once, commas
+ * separate values, as in addresses of before; `valuesOf` writes none that this would read wrongly.
+ */
+function repeated(query: URLSearchParams, name: string): string[] {
+  const values = query.getAll(name);
+  return values.length > 1 ? values.filter(Boolean) : list(values[0] ?? null);
+}
+
+/** The values of a name in the address. One with a comma in it is never alone: an empty one that means nothing is beside it. */
+function valuesOf(values: readonly string[]): string[] {
+  return values.length === 1 && values[0]!.includes(',') ? [...values, ''] : [...values];
+}
+
+const zonesOf = (query: URLSearchParams, name: string): string[] => repeated(query, name).map((zone) => (zone === NO_ZONE ? '' : zone));
 
 /** A whole number from a text, within bounds; null if it is none. */
 export function whole(text: string, least: number, most = 2_147_483_647): number | null {
@@ -63,13 +78,13 @@ export function questionOf(query: URLSearchParams): Question {
     memoryMb: typedMemory(query.get('mem') ?? '') ?? 8_192,
     diskGb: whole(query.get('disk') ?? '', 0) ?? 0,
     count: whole(query.get('n') ?? '', 1, MOST_VMS) ?? 10,
-    zones: zoneList(query.get('zone')),
+    zones: zonesOf(query, 'zone'),
     labels: query.get('label') ?? '',
     capabilities: list(query.get('cap')),
     strategy: query.get('order') === 'pack' ? 'PACK' : 'SPREAD',
     distinct: apart === 'worker' ? 'WORKER' : apart === 'zone' ? 'ZONE' : 'NONE',
-    withoutZones: zoneList(query.get('without')),
-    withoutWorkers: list(query.get('lost')),
+    withoutZones: zonesOf(query, 'without'),
+    withoutWorkers: repeated(query, 'lost'),
   };
 }
 
@@ -103,10 +118,14 @@ export function placementRequest(question: Question): PlacementRequest {
   return { ...capacityRequest(question, { isLoss: true }), count, strategy, distinct };
 }
 
-/** The value of `without` or `zone` in the address with one zone more, or without it if it is there. */
-export function toggledZone(zones: readonly string[], zone: string): string {
-  const next = zones.includes(zone) ? zones.filter((one) => one !== zone) : [...zones, zone];
-  return next.map((one) => one || NO_ZONE).join(',');
+/** The values of `without` or `zone` in the address for these zones. */
+export function zoneValues(zones: readonly string[]): string[] {
+  return valuesOf(zones.map((one) => one || NO_ZONE));
+}
+
+/** The same with one zone more, or without it if it is there. */
+export function toggledZone(zones: readonly string[], zone: string): string[] {
+  return zoneValues(zones.includes(zone) ? zones.filter((one) => one !== zone) : [...zones, zone]);
 }
 
 /** The question as the command line asks it. */

@@ -24,16 +24,32 @@ function read(): Place {
   return { segments, query: new URLSearchParams(location.search) };
 }
 
+/** What an address says under its names: one value, several of the same name, or none. */
+export type Query = Record<string, string | readonly string[] | null | undefined>;
+
+/** Sets names of a query. A list is the name once for each value; null, an empty text and an empty list take the name out. */
+function change(query: URLSearchParams, changes: Query): string {
+  for (const [name, value] of Object.entries(changes)) {
+    query.delete(name);
+    if (typeof value === 'string') {
+      if (value) query.set(name, value);
+    } else for (const one of value ?? []) query.append(name, one);
+  }
+  return query.size > 0 ? `?${query}` : '';
+}
+
 /** The address of a page: `href('workers', 'w1')`, `href('workers', { q: 'status:offline' })`. */
-export function href(...parts: (string | Record<string, string | null | undefined>)[]): string {
+export function href(...parts: (string | Query)[]): string {
   const segments = parts.filter((part) => typeof part === 'string').map(encodeURIComponent);
   const query = new URLSearchParams();
-  for (const part of parts) {
-    if (typeof part === 'string') continue;
-    for (const [name, value] of Object.entries(part)) if (value) query.set(name, value);
-  }
-  const text = query.toString();
-  return `${root.pathname}${segments.join('/')}${text ? `?${text}` : ''}`;
+  let text = '';
+  for (const part of parts) if (typeof part !== 'string') text = change(query, part);
+  return `${root.pathname}${segments.join('/')}${text}`;
+}
+
+/** The address of the page that is shown, with another query. Names that are not mentioned stay as they are. */
+export function hrefHere(changes: Query): string {
+  return location.pathname + change(new URLSearchParams(place.value.query), changes);
 }
 
 /** Opens a page. */
@@ -43,14 +59,8 @@ export function go(address: string): void {
 }
 
 /** Changes what the address says of the page that is shown; null takes a name out. */
-export function setQuery(changes: Record<string, string | null>, { keep = false }: { keep?: boolean } = {}): void {
-  const query = new URLSearchParams(place.peek().query);
-  for (const [name, value] of Object.entries(changes)) {
-    if (value === null || value === '') query.delete(name);
-    else query.set(name, value);
-  }
-  const text = query.toString();
-  const address = location.pathname + (text ? `?${text}` : '');
+export function setQuery(changes: Query, { keep = false }: { keep?: boolean } = {}): void {
+  const address = location.pathname + change(new URLSearchParams(place.peek().query), changes);
   if (address === location.pathname + location.search) return;
   // What is typed letter by letter is one step of the history; what is chosen is one each.
   if (keep) history.pushState(null, '', address);

@@ -49,7 +49,7 @@ export function workerSearch(text: string): Search {
     filter[key] = [...(filter[key] ?? []), ...values] as never;
   };
   const atLeast = (key: 'minFreeCpuCores' | 'minFreeMemoryMb' | 'minFreeVmSlots', term: Term, amount: number | null): void => {
-    if (amount === null || !Number.isFinite(amount)) problems.push(`“${term.value}” is no amount: write ${term.key}>=4`);
+    if (amount === null || !Number.isFinite(amount)) problems.push(`“${term.value}” is not an amount: write ${term.key}>=4`);
     else filter[key] = Math.max(filter[key] ?? 0, Math.ceil(amount));
   };
   for (const term of found) {
@@ -68,7 +68,7 @@ export function workerSearch(text: string): Search {
       for (const word of values) {
         const status = STATUSES[word.toLowerCase()];
         if (status) add('statuses', status);
-        else problems.push(`There is no status “${word}”: active, draining or offline`);
+        else problems.push(`Unknown status “${word}”: use active, draining or offline`);
       }
     } else if (key.startsWith('label.')) {
       add('labels', term.sign === '' || value === '' ? { key: key.slice(6) } : { key: key.slice(6), value });
@@ -80,7 +80,7 @@ export function workerSearch(text: string): Search {
     else if (key === 'free.cpu' || key === 'free.cores') atLeast('minFreeCpuCores', term, Number(value));
     else if (key === 'free.mem' || key === 'free.memory') atLeast('minFreeMemoryMb', term, mebibytes(value));
     else if (key === 'free.vms' || key === 'free.slots') atLeast('minFreeVmSlots', term, Number(value));
-    else problems.push(`“${key}” is not known: zone, status, label.KEY, cap, id, free.cpu, free.mem, free.vms`);
+    else problems.push(`Unknown filter “${key}”: use zone, status, label.KEY, cap, id, free.cpu, free.mem or free.vms`);
   }
   if (words.length > 0) filter.search = words.join(' ');
   return { terms: found, filter, problems };

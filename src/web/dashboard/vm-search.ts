@@ -38,12 +38,12 @@ export function vmSearch(text: string): VmSearch {
         const status = VM_STATUSES.find((status) => status === word.toUpperCase());
         if (status) filter.statuses = [...filter.statuses ?? [], status];
         else if (/^(any|all)$/i.test(word)) filter.statuses = VM_STATUSES;
-        else problems.push(`There is no status “${word}”: created, starting, running, stopping, stopped, failed or any`);
+        else problems.push(`Unknown status “${word}”: use created, starting, running, stopping, stopped, failed or any`);
       }
     } else if (key === 'worker' || key === 'on') filter.workerIds = [...filter.workerIds ?? [], ...values];
     else if (key === 'id' || key === 'vm') filter.ids = [...filter.ids ?? [], ...values];
     else if (key === 'duplicate') filter.duplicate = !/^(no|false|0)$/i.test(value);
-    else problems.push(`“${key}” is not known: status, zone, worker, id, duplicate`);
+    else problems.push(`Unknown filter “${key}”: use status, zone, worker, id or duplicate`);
   }
   if (words.length > 0) filter.search = words.join(' ');
   const { statuses: _statuses, ...withoutStatuses } = filter;

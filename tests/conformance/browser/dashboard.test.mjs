@@ -61,6 +61,39 @@ describe('dashboard', () => {
       await visit.leave();
     });
 
+    test('the search says what it searches and how, the help has the keys of charts, and an open server leads to its remedy', async () => {
+      const visit = await browser.visit(`${server.url}/`);
+      await visit.dashboard();
+      const search = () => visit.page.$eval('#search', ({ placeholder, ariaLabel, value }) => [placeholder, ariaLabel, value]);
+      for (const [page, what] of [['workers', 'workers'], ['vms', 'VMs'], ['drains', 'drains'], ['events', 'events'], ['fleet', 'workers'], ['health', 'workers']]) {
+        await visit.click(`nav[aria-label="Pages"] a[href$="/${page}"]`);
+        await visit.until((path) => location.pathname === path, `/${page}`);
+        assert.deepEqual(await search(), [`Search ${what} …`, `Search ${what}`, ''], `/${page}`);
+      }
+      // The syntax is shown while the field is empty and has the focus.
+      const hint = () => visit.page.$eval('#search-words', (hint) => hint.checkVisibility());
+      assert.equal(await hint(), false);
+      await visit.page.keyboard.press('/');
+      assert.equal(await hint(), true);
+      await visit.page.keyboard.type('a');
+      assert.equal(await hint(), false);
+      await visit.page.keyboard.press('Backspace');
+      await visit.page.keyboard.press('Escape');
+
+      await visit.page.keyboard.press('?');
+      await visit.named('dialog', /^Keys and search/);
+      await visit.sees(/Chart: move the crosshair/);
+      await visit.sees(/Chart: zoom in and out/);
+      await visit.sees(/status:offline/);
+      await visit.judge('help');
+      await visit.press('button', /^Close$/);
+
+      await visit.press('link', /^open · no sign-in$/);
+      await visit.until(() => location.pathname === '/access');
+      await visit.sees(/^No authentication: anyone who can reach this server has full access$/m);
+      await visit.leave();
+    });
+
     test('it works below a path, and from an address that ends with a slash', async () => {
       const proxy = await below('/deep/down/', server.address);
       try {

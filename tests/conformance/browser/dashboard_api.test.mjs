@@ -13,29 +13,29 @@ import { Browser } from './visit.mjs';
 /** What commands say, by what the page says of them. Those that go on for ever are ended once they have said it. */
 const COMMANDS = {
   curl: {
-    'How the cluster is': [/"total_workers":\s*12\b/],
-    'Workers that are not heard from': [/"workers":\s*\[\]/],
-    'Where three VMs would go, and why not elsewhere': [/"fits":\s*true/],
-    'Take a worker out of service': [/worker-01 is draining|"draining"/],
-    'Follow what happens': [/^data: \{/m, 'goes on'],
+    'Cluster statistics': [/"total_workers":\s*12\b/],
+    'Offline workers': [/"workers":\s*\[\]/],
+    'Placement of three VMs, with reasons for refusals': [/"fits":\s*true/],
+    'Drain a worker': [/worker-01 is draining|"draining"/],
+    'Stream events': [/^data: \{/m, 'goes on'],
   },
   graphql: {
-    'How the cluster is': [/\{"data":\{"clusterStats":\{"activeWorkers":10,"drainingWorkers":2,/],
-    'The fullest workers': [/"workersConnection":\{"nodes":\[\{"id":"worker-\d+"/],
-    'How many VMs fit, and how many after a loss': [/\{"data":\{"capacity":\{"vms":\d+,"vmsWithoutLargestWorker":\d+,"vmsWithoutLargestZone":\d+\}\}/],
-    'Follow what happens, as server-sent events': [/event: next\ndata: \{"data":\{"clusterEvents":\{/, 'goes on'],
+    'Cluster statistics': [/\{"data":\{"clusterStats":\{"activeWorkers":10,"drainingWorkers":2,/],
+    'Workers by CPU usage': [/"workersConnection":\{"nodes":\[\{"id":"worker-\d+"/],
+    'How many VMs fit, now and after a failure': [/\{"data":\{"capacity":\{"vms":\d+,"vmsWithoutLargestWorker":\d+,"vmsWithoutLargestZone":\d+\}\}/],
+    'Stream events, as server-sent events': [/event: next\ndata: \{"data":\{"clusterEvents":\{/, 'goes on'],
   },
   js: {
     'A query, in any JavaScript': [/id: 'worker-01', status: 'DRAINING', vmCount: 3/],
     'A subscription that resumes where it was, with graphql-ws': [/Worker worker-05 is draining/, 'goes on'],
   },
   cli: {
-    'Say once which server to ask': [/^$/],
-    'How the cluster is, drawn anew as it changes': [/12 workers|workers +12/i, 'goes on'],
-    'Workers by their free memory, as JSON': [/"id": ?"worker-01"/],
+    'Set the server': [/^$/],
+    'Cluster status, updated as it changes': [/12 workers|workers +12/i, 'goes on'],
+    'Workers, as JSON': [/"id": ?"worker-01"/],
     'Drain, and wait until the host is safe to power off': [/worker-01/, 'goes on'],
-    'What fits where, and why not elsewhere': [/\bfit/],
-    'Follow what happens': [/worker-05 is draining/, 'goes on'],
+    'Placement, with reasons for refusals': [/\bfit/],
+    'Stream events': [/worker-05 is draining/, 'goes on'],
   },
 };
 

@@ -69,7 +69,7 @@ describe('workers in the dashboard', () => {
           overview: [/5 of 6 workers take new VMs/, /us-lost-1a 1 worker CPU 38 % allocated 97 slots placeable(?! 1 offline)/],
           fleet: [/5 of 6 workers take new VMs; 1 is draining(?!, 1 is offline)/, /us-lost-1a 1 1 0 0 38 %/],
           workers: [new RegExp(`${lost} active us-lost-1a`), /offline 0\b/],
-          worker: [new RegExp(`${lost} active`), /Takes new VMs/, /online heartbeat/],
+          worker: [new RegExp(`${lost} active`), /Takes new VMs/, /online last heartbeat/],
         };
         await say(visits, isOnline);
         heard.delete(lost);
@@ -81,8 +81,8 @@ describe('workers in the dashboard', () => {
             /us-lost-1a 1 worker CPU 38 % allocated 0 slots placeable 1 offline/, /us-kept-1a 5 workers[^%]*%[^%]*placeable 1 draining/,
           ],
           fleet: [/4 of 6 workers take new VMs; 1 is draining, 1 is offline/, /us-lost-1a 1 0 0 1 38 %/],
-          workers: [new RegExp(`${lost} offline us-lost-1a .*?silent for [\\d]+ (s|min)`), /offline 1\b/],
-          worker: [new RegExp(`${lost} offline`), /Silent for \d+ (s|min)\. 3 VMs were there when it was last heard/, /silent since [\d:]+ · \d+ (s|min)/],
+          workers: [new RegExp(`${lost} offline us-lost-1a .*?no heartbeat for [\\d]+ (s|min)`), /offline 1\b/],
+          worker: [new RegExp(`${lost} offline`), /No heartbeat for \d+ (s|min)\. Its last heartbeat reported 3 VMs/, /offline last heartbeat [\d:]+ · \d+ (s|min) ago/],
           events: [new RegExp(`[\\d:]+ offline Worker ${lost} has not been heard from for over 8 s us-lost-1a the server`)],
         });
         // Since when: the moment that REST has.
@@ -226,7 +226,7 @@ describe('workers in the dashboard', () => {
           overview: [/11 of 13 workers take new VMs/, /2 are draining/],
           fleet: [/11 of 13 workers take new VMs; 2 are draining\b/],
           workers: [new RegExp(`${id} (draining|safe to power off) us-west-1a .*“a new kernel”`), /draining 2\b/],
-          worker: [/be drained since/, /“a new kernel”/, /Drain 1\b/],
+          worker: [/Desired draining since/, /“a new kernel”/, /Drain 1\b/],
           drains: [/2 workers are draining/, new RegExp(`${id} .*“a new kernel”`)],
           events: [new RegExp(`Worker ${id} is draining`)],
         };
@@ -293,6 +293,51 @@ describe('workers in the dashboard', () => {
         assert(now === null || Math.abs(now - deadline) < 60_000, `${new Date(now).toISOString()}, not ${new Date(deadline).toISOString()}`);
       }
       assert.deepEqual([again[3].reason, again[3].metadata, again[3].number], ['mine now', { ticket: 'OPS-9' }, 2]);
+      await visit.leave();
+    } finally {
+      await server.stop();
+    }
+  });
+
+  test('a row has bars of CPU and memory, the reason first, and the labels that fit with how many more there are', async () => {
+    const server = await Server.start({ empty: true });
+    try {
+      const fleet = new Fleet(server.url);
+      await fleet.join('worker-1', { labels: { env: 'production', pool: 'general-purpose', rack: 'r1', tier: 'compute' } });
+      await fleet.join('worker-2', { labels: { env: 'lab' } });
+      await fleet.drain('worker-1', 'replace the power supply', { deadline_seconds: 7_200 });
+      const visit = await browser.visit(`${server.url}/workers`);
+      await visit.dashboard();
+      const row = (id) => visit.page.$eval(`[data-id="${id}"]`, (row) => {
+        const box = row.getBoundingClientRect();
+        return {
+          text: row.innerText.replace(/\s+/g, ' '),
+          bars: [...row.querySelectorAll('.meter')].filter((meter) => meter.querySelector('.bar').getBoundingClientRect().width >= 20).map((meter) => meter.innerText.replace(/\s+/g, ' ').trim()),
+          curves: row.querySelectorAll('.row-curve').length,
+          chips: [...row.querySelectorAll('a.tag')].map((chip) => chip.innerText),
+          rest: row.querySelector('.more-labels')?.textContent ?? '',
+          titles: [...row.querySelectorAll('[title]')].map(({ title }) => title),
+          cut: [...row.querySelectorAll('.tag')].some((chip) => chip.scrollWidth > chip.clientWidth || chip.getBoundingClientRect().right > box.right),
+        };
+      });
+      const first = await row('worker-1');
+      // A server that has begun just now has nothing to draw a curve of.
+      assert.deepEqual([first.bars, first.curves], [['38 %', '19 %'], 0]);
+      assert.match(first.text, /“replace the power supply” 3 of 3 VMs left · due in 1 h · draining for /);
+      assert.deepEqual(first.chips, ['env=production']);
+      assert.equal(first.rest, '+3and pool=general-purpose, rack=r1, tier=compute');
+      assert(first.titles.includes('env=production\npool=general-purpose\nrack=r1\ntier=compute'), first.titles.join());
+      assert.equal(first.cut, false);
+      const second = await row('worker-2');
+      assert.deepEqual([second.chips, second.rest], [['env=lab'], '']);
+
+      // A phone has no column for them, and shows both all the same.
+      await visit.page.setViewport({ width: 360, height: 740 });
+      await visit.until(() => document.querySelector('.phone-title') !== null);
+      const { text, bars } = await row('worker-1');
+      assert.match(text, /^worker-1 draining .*CPU 38 % Mem 19 %/);
+      assert.deepEqual(bars, ['38 %', '19 %']);
+      await visit.judge('workers-phone');
       await visit.leave();
     } finally {
       await server.stop();

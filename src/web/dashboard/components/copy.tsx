@@ -73,19 +73,36 @@ export interface Request {
   cli?: string;
 }
 
-/** The same question for a terminal, an editor, or the command line. */
-export function CopyAs({ request }: { request: Request }) {
-  const texts = {
+/**
+ * The same question for a terminal, an editor, or the command line. `what` tells this menu from others on the page: `history`.
+ * `more` are further requests of the same menu, by what they do.
+ */
+export function CopyAs({ request, what, title, more = [] }: {
+  request: Request;
+  what?: string;
+  /** What `request` asks for, over its lines in the menu; needed where there are more. */
+  title?: string;
+  more?: readonly (readonly [title: string, request: Request])[];
+}) {
+  return (
+    <Menu label={<>Copy {what && `${what} `}as <span aria-hidden="true">▾</span></>}>
+      {([[title, request], ...more] as const).map(([title, request]) => (
+        <>
+          {title && <div class="title">{title}</div>}
+          {Object.entries(textsOf(request)).map(([name, text]) => <CopyItem key={`${title} ${name}`} name={name} text={text} />)}
+        </>
+      ))}
+    </Menu>
+  );
+}
+
+function textsOf(request: Request): Record<string, string> {
+  return {
     'curl, REST': curl(request),
     'curl, GraphQL': graphql(request),
     'GraphQL': request.graphql,
     ...(request.cli ? { 'Command line': `aetherium ${request.cli}` } : {}),
   };
-  return (
-    <Menu label={<>Copy as <span aria-hidden="true">▾</span></>}>
-      {Object.entries(texts).map(([name, text]) => <CopyItem key={name} name={name} text={text} />)}
-    </Menu>
-  );
 }
 
 function CopyItem({ name, text }: { name: string; text: string }) {

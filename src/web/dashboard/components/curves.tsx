@@ -85,7 +85,7 @@ export function CurvesCard({ title, label, curves, range, isCurrent, problem, re
           )}
           <CurvesTable curves={curves} label={label} drains={standing} />
           <p class="screen-only" aria-hidden="true">Drag to look closer <kbd>+</kbd> <kbd>−</kbd> <kbd>←</kbd> <kbd>→</kbd></p>
-          <CopyAs request={request} />
+          <CopyAs what="history" request={request} />
         </footer>
       )}
     </Card>

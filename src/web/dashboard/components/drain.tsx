@@ -108,7 +108,7 @@ function named(ids: readonly string[]): string {
 }
 
 function report(verb: string, changed: readonly string[], undo?: () => Promise<void>): void {
-  if (changed.length === 0) toast('They were so already: nothing has changed.');
+  if (changed.length === 0) toast('Nothing has changed: they were in that state already.');
   else toast(`${verb} ${named(changed)}`, undo ? { action: { label: 'Undo', run: () => { undo().catch(toastError); } } } : {});
 }
 
@@ -157,22 +157,22 @@ export function DrainDialog({ workers: asked, onClose, onDone }: { workers: read
     >
       <p class="muted">
         {workers.length > 1 && `${stake.zones.slice(0, 4).map(([zone, amount]) => `${amount} in ${zone}`).join(', ')}${stake.zones.length > 4 ? ` and ${stake.zones.length - 4} other zones` : ''}. `}
-        Nothing new is placed there; what runs keeps running.{' '}
-        {stake.vms > 0 ? `${plural(stake.vms, 'VM')} ${stake.vms === 1 ? 'has' : 'have'} to move or end before the ${workers.length === 1 ? 'host is' : 'hosts are'} empty.` : 'No VM is there.'}
+        No new VMs are placed there; running VMs keep running.{' '}
+        {stake.vms > 0 ? `${plural(stake.vms, 'VM')} ${stake.vms === 1 ? 'has' : 'have'} to move or end before the ${workers.length === 1 ? 'host is' : 'hosts are'} empty.` : 'There are no VMs on them.'}
       </p>
       <p class={`notice ${isMuch ? 'warn' : ''}`}>
         {stake.taking === 0
-          ? 'No capacity is lost: none of them takes VMs now.'
+          ? 'No capacity is lost: none of them is open for new VMs.'
           : `At stake: ${plural(stake.cores, 'free core')}, ${memory(stake.memory)} and ${plural(stake.slots, 'VM slot')} that are placeable now, ${percent(lost)} of what there is.`}
       </p>
       {workers.length > 0 && <PlanNotice plan={plan} problem={error.value?.message} />}
-      {asked.length > workers.length && <p class="small muted">{plural(asked.length - workers.length, 'of them drains already', 'of them drain already')} and {asked.length - workers.length === 1 ? 'stays as it is' : 'stay as they are'}.</p>}
+      {asked.length > workers.length && <p class="small muted">{plural(asked.length - workers.length, 'of them is draining already', 'of them are draining already')} and {asked.length - workers.length === 1 ? 'stays as it is' : 'stay as they are'}.</p>}
       <label class="field">
-        <span>Reason, which others see</span>
+        <span>Reason, shown to others</span>
         <input value={reason.value} maxLength={500} placeholder="new disks" onInput={(event) => { reason.value = event.currentTarget.value; }} />
       </label>
       <label class="field">
-        <span>Empty within</span>
+        <span>Deadline</span>
         <select value={deadline.value} onChange={(event) => { deadline.value = event.currentTarget.value; }}>
           {DEADLINES.map(([value, label]) => <option key={value} value={value}>{label}</option>)}
         </select>
@@ -197,16 +197,16 @@ export function DrainDialog({ workers: asked, onClose, onDone }: { workers: read
 
 /** Why workers refuse a VM, after the number of workers. */
 const REASONS: Partial<Record<string, string>> = {
-  EXCLUDED: 'are to be emptied, too', CPU_CORES: 'lack cores', MEMORY: 'lack memory', DISK: 'lack disk', VM_SLOTS: 'lack slots',
-  OFFLINE: 'are offline', DRAINING: 'drain', NO_INVENTORY: 'have told no inventory',
+  EXCLUDED: 'are being drained, too', CPU_CORES: 'lack cores', MEMORY: 'lack memory', DISK: 'lack disk', VM_SLOTS: 'lack slots',
+  OFFLINE: 'are offline', DRAINING: 'are draining', NO_INVENTORY: 'have reported no inventory',
 };
 
 /** Whether the VMs there fit elsewhere, and which do not, and why. */
 function PlanNotice({ plan, problem }: { plan: PlanResult | undefined; problem: string | undefined }) {
-  if (!plan) return <p class="notice">{problem ?? 'Looking where the VMs could go …'}</p>;
+  if (!plan) return <p class="notice">{problem ?? 'Checking whether the VMs fit elsewhere …'}</p>;
   if (plan.vms === 0 && plan.setAsideVms === 0) return null;
   const others = plan.vmsOfOtherDrains > 0 ? ` ${plural(plan.vmsOfOtherDrains, 'VM')} of other drains ${plan.vmsOfOtherDrains === 1 ? 'is' : 'are'} given room first.` : '';
-  const unsized = plan.unsizedVms > 0 ? ` The size of ${plural(plan.unsizedVms, 'VM')} is not known: there may be less room.` : '';
+  const unsized = plan.unsizedVms > 0 ? ` The size of ${plural(plan.unsizedVms, 'VM')} is unknown: there may be less room.` : '';
   const setAside = plan.setAsideVms > 0 ? ` ${plural(plan.setAsideVms, 'VM')} more ${plan.setAsideVms === 1 ? 'was' : 'were'} set aside because of ${plan.setAsideVms === 1 ? 'its id' : 'their ids'}: the plan has no place for ${plan.setAsideVms === 1 ? 'it' : 'them'}.` : '';
   if (plan.fits && plan.vms === 0) return <p class="notice">{setAside.trim()}</p>;
   if (plan.fits) return <p class="notice good">{plan.vms === 1 ? 'The VM fits' : `All ${count(plan.vms)} VMs fit`} on other workers.{others}{unsized}{setAside}</p>;

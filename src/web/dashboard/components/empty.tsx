@@ -27,12 +27,12 @@ export function NoWorkers() {
           <Code>{`aetherium agent join --server ${server} --join-token-file join.token`}</Code>
           <p>
             {mayAdminister.value
-              ? <>The join token in that file lets it in: <a class="worker-link" href={href('access')}>create one</a>, with the whole command to paste.</>
-              : 'The join token in that file lets it in: an admin creates one.'}
+              ? <>The join token in that file authorizes it: <a class="worker-link" href={href('access')}>create one</a>, with the whole command to paste.</>
+              : 'The join token in that file authorizes it: an admin creates one.'}
           </p>
         </>
       ) : <Code>{`aetherium agent --server ${server}`}</Code>}
-      <p class="small faint">To see a cluster without machines: <code>aetherium simulate --workers 10 --server {server}</code></p>
+      <p class="small faint">To try it with simulated workers: <code>aetherium simulate --workers 10 --server {server}</code></p>
     </Empty>
   );
 }

@@ -35,8 +35,8 @@ export function SignIn() {
         </div>
         <button type="submit" class="button primary" disabled={isBusy}>Sign in</button>
         <p id="session-help" class="small muted">
-          This server asks who you are. Paste the token that you were given, or follow a sign-in link:{' '}
-          <code>aetherium token sign-in --role operator</code> makes one where the database is.
+          This server requires a token. Paste yours, or open a sign-in link, which this command creates on the server&rsquo;s database:{' '}
+          <code>aetherium token sign-in --role operator</code>
         </p>
       </form>
     </main>

@@ -83,34 +83,48 @@ export function Shell({ page, children }: { page: Page | undefined; children: Co
   );
 }
 
-/** What the search of a page is about, where that is not workers. */
-const SEARCHES: Record<string, { label: string; example: string }> = {
-  vms: { label: 'Search VMs, such as status:failed zone:us-west-1a worker:rack-7', example: 'status:failed zone:us-west-1a worker:rack-7' },
-  drains: { label: 'Search drains, such as zone:us-west-1a label.env=prod', example: 'zone:us-west-1a label.env=prod' },
-  events: { label: 'Search events, such as kind:drain worker:w1 actor:operator since:2h', example: 'kind:drain worker:w1 actor:operator since:2h' },
-};
-const WORKER_SEARCH = { label: 'Search workers, such as zone:us-west-1a label.env=prod status:offline', example: 'zone:us-west-1a label.env=prod status:offline' };
+interface SearchHelp {
+  /** What is searched, in the plural. */
+  what: string;
+  /** Words that it understands. */
+  words: readonly string[];
+}
 
-/** The search: Enter opens the workers that match; on their page, and on that of VMs, it filters while it is typed. */
+const WORKER_SEARCH: SearchHelp = {
+  what: 'workers',
+  words: ['zone:us-west-1a,us-west-1b', 'status:offline', 'label.env=prod', 'cap:kvm', 'free.cpu>=4', 'free.mem>=8g', 'free.vms>=1', 'any text'],
+};
+
+/** The search of each page that has one of its own. */
+const SEARCHES: ReadonlyMap<string, SearchHelp> = new Map(Object.entries({
+  workers: WORKER_SEARCH,
+  fleet: WORKER_SEARCH,
+  vms: { what: 'VMs', words: ['status:running,failed', 'zone:us-west-1a', 'worker:rack-7', 'duplicate:yes', 'any text'] },
+  drains: { what: 'drains', words: ['zone:us-west-1a', 'label.env=prod', 'worker:rack-7', 'any text'] },
+  events: { what: 'events', words: ['kind:drain', 'worker:rack-7', 'vm:vm-12', 'actor:operator', 'since:2h', 'any text'] },
+}));
+
+/** The search: Enter opens the workers that match; on a page with a search of its own, it filters while it is typed. */
 function SearchBox() {
   const input = useRef<HTMLInputElement>(null);
-  const filters = useComputed(() => ['workers', 'vms', 'fleet', 'drains', 'events'].includes(place.value.segments[0] ?? '') && place.value.segments.length === 1);
-  const inAddress = useComputed(() => (filters.value ? place.value.query.get('q') ?? '' : '')).value;
+  const own = useComputed(() => (place.value.segments.length === 1 ? SEARCHES.get(place.value.segments[0] ?? '') : undefined));
+  const inAddress = useComputed(() => (own.value ? place.value.query.get('q') ?? '' : '')).value;
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
-  const hint = (place.value.segments.length === 1 ? SEARCHES[place.value.segments[0] ?? ''] : undefined) ?? WORKER_SEARCH;
+  const { what, words } = own.value ?? WORKER_SEARCH;
   useEffect(() => {
     // What is being typed is ahead of the address.
     if (input.current && input.current !== document.activeElement) input.current.value = inAddress;
-  }, [inAddress, filters.value]);
+  }, [inAddress, own.value]);
   const submit = (): void => {
     clearTimeout(timer.current);
     const q = input.current?.value.trim() ?? '';
-    if (filters.peek()) setQuery({ q: q || null }, { keep: true });
+    if (own.peek()) setQuery({ q: q || null }, { keep: true });
     else go(href('workers', { q }));
     input.current?.blur();
   };
   return (
     <form class="search" role="search" onSubmit={(event) => { event.preventDefault(); submit(); }}>
+      <Icon path="search" />
       <input
         id="search"
         ref={input}
@@ -118,20 +132,26 @@ function SearchBox() {
         autocomplete="off"
         autocapitalize="off"
         spellcheck={false}
-        aria-label={hint.label}
+        aria-label={`Search ${what}`}
+        aria-describedby="search-words"
         aria-keyshortcuts="/"
-        placeholder={hint.example}
+        placeholder={`Search ${what} …`}
         defaultValue={inAddress}
         onInput={() => {
-          if (!filters.peek()) return;
+          if (!own.peek()) return;
           clearTimeout(timer.current);
           timer.current = setTimeout(() => setQuery({ q: input.current?.value.trim() || null }), 90);
         }}
         onKeyDown={(event) => { if (event.key === 'Escape') input.current?.blur(); }}
       />
       <kbd aria-hidden="true">/</kbd>
+      <p id="search-words" class="search-words small">Filters, which must all match: <Words words={words} /></p>
     </form>
   );
+}
+
+function Words({ words }: { words: readonly string[] }) {
+  return <>{words.map((word) => <><code key={word} class="tag">{word}</code> </>)}</>;
 }
 
 function FreshnessChip() {
@@ -147,9 +167,9 @@ function FreshnessChip() {
 
 const TITLES: Record<string, string> = {
   connecting: 'The page is connecting to the server',
-  live: 'Connected: what is shown follows the cluster',
-  reconnecting: 'The connection is lost and tried again; what is shown is as old as this says',
-  stale: 'The server has not been heard for over a minute; what is shown may be wrong by now',
+  live: 'Connected: changes appear as they happen',
+  reconnecting: 'The connection is lost and being retried; what is shown is as old as this says',
+  stale: 'No answer from the server for over a minute: what is shown may be out of date',
 };
 
 function Who() {
@@ -165,7 +185,7 @@ function Who() {
     );
   }
   return now.state === 'open'
-    ? <div class="who"><a class="small muted" href={href('access')} title="Whoever reaches this server may do everything">open<span class="name"> · no sign-in</span></a></div>
+    ? <div class="who"><a class="chip status warn" href={href('access')} title="This server has no token yet: whoever reaches it may read and change everything. Access says how to close it."><Shape tone="warn" />open<span class="name"> · no sign-in</span></a></div>
     : null;
 }
 
@@ -174,37 +194,68 @@ const THEMES: Record<Theme, string> = { system: 'Theme: system', light: 'Theme: 
 function ThemeMenu() {
   const next: Record<Theme, Theme> = { system: 'light', light: 'dark', dark: 'system' };
   return (
-    <button type="button" class="link" title="Light, dark, or as the system is" onClick={() => chooseTheme(next[chosenTheme.peek()])}>
+    <button type="button" class="link" title="Light, dark, or as the system says" onClick={() => chooseTheme(next[chosenTheme.peek()])}>
       {THEMES[chosenTheme.value]}
     </button>
   );
 }
 
+type KeyHelp = readonly [keys: readonly string[], what: string];
+
+const ROW_KEYS: readonly KeyHelp[] = [
+  [['j', 'k'], 'Next and previous row; so do ↓ ↑'],
+  [['x'], 'Select the row; X also the next one'],
+  [['Enter'], 'Open the row'],
+  [['d'], 'Drain what is selected or shown'],
+  [['u'], 'Activate what is selected or shown'],
+  [['n'], 'Events: show new ones'],
+];
+
+/** Keys of what has the focus: Tab leads there. */
+const FOCUS_KEYS: readonly KeyHelp[] = [
+  [['←', '→'], 'Chart: move the crosshair; with Shift, by ten points'],
+  [['Home', 'End'], 'Chart: first and last point'],
+  [['+', '−'], 'Chart: zoom in and out'],
+  [['Esc'], 'Chart: hide the crosshair'],
+  [['←', '↑', '↓', '→'], 'Fleet, map of VMs: next cell'],
+  [['Enter'], 'Fleet, map of VMs: open the cell'],
+  [['Backspace'], 'Map of VMs: one level up'],
+];
+
 function Help({ onClose }: { onClose: () => void }) {
-  const keys: [string[], string][] = [
+  const everywhere: readonly KeyHelp[] = [
     [['/'], 'Search'],
-    ...pages.filter(({ key }) => key).map(({ key, title }): [string[], string] => [['g', key!], title]),
-    [['j', 'k'], 'Next and previous row'],
-    [['x'], 'Select the row; X also the next one'],
-    [['Enter'], 'Open the row'],
-    [['d'], 'Drain what is selected or shown'],
-    [['u'], 'Activate it again'],
+    ...pages.filter(({ key }) => key).map(({ key, title }): KeyHelp => [['g', key!], title]),
     [['Esc'], 'Close, or leave the field'],
     [['?'], 'This help'],
   ];
-  const words = ['zone:us-west-1a,us-west-1b', 'status:offline', 'label.env=prod', 'cap:kvm', 'free.cpu>=4', 'free.mem>=8g', 'free.vms>=1', 'any text'];
   return (
     <Dialog title="Keys and search" wide onClose={onClose}>
-      <dl class="keys">
-        {keys.map(([names, what]) => <><dt>{names.map((name) => <kbd key={name} class="key">{name}</kbd>)}</dt><dd>{what}</dd></>)}
+      <KeyList title="Everywhere" keys={everywhere} class="short" />
+      <KeyList title="Tables" keys={ROW_KEYS} />
+      <KeyList title="Charts and maps, once they have the focus (Tab)" keys={FOCUS_KEYS} />
+      <h3>Search</h3>
+      <dl class="facts small">
+        {[...new Set(SEARCHES.values())].map(({ what, words }) => <><dt key={what}>{what}</dt><dd><Words words={words} /></dd></>)}
       </dl>
-      <p class="small muted">Search words, which must all hold: {words.map((word) => <><code class="tag">{word}</code> </>)}</p>
+      <p class="small muted">All words must match; a comma between values means any of them.</p>
       <label class="row">
         <input type="checkbox" checked={areKeysOn.value} onChange={(event) => switchKeys(event.currentTarget.checked)} />
-        Letters are keys. Switch this off if speech input or another aid types them.
+        Single-letter shortcuts. Switch them off if you use speech input.
       </label>
       <div class="actions"><button type="button" class="button" onClick={onClose}>Close</button></div>
     </Dialog>
+  );
+}
+
+function KeyList({ title, keys, class: more = '' }: { title: string; keys: readonly KeyHelp[]; class?: string }) {
+  return (
+    <section class="stack tight">
+      <h3>{title}</h3>
+      <dl class={`keys ${more}`}>
+        {keys.map(([names, what]) => <><dt key={what}>{names.map((name) => <kbd key={name} class="key">{name}</kbd>)}</dt><dd>{what}</dd></>)}
+      </dl>
+    </section>
   );
 }
 
@@ -214,6 +265,7 @@ const ICONS: Record<string, string> = {
   drains: 'M4 4h12l-4.5 6v5l-3 1.5V10z',
   events: 'M4 5h12M4 10h12M4 15h8',
   more: 'M4 10h.01M10 10h.01M16 10h.01',
+  search: 'M13.5 13.5L17.5 17.5M15 9A6 6 0 1 1 3 9a6 6 0 0 1 12 0z',
 };
 
 function Icon({ path }: { path: string }) {

@@ -1,4 +1,4 @@
-// Status is shape, word and colour: round takes VMs, a triangle drains or is overdue, a square is silent or failed.
+// Status is shape, word and colour: round takes VMs, a triangle drains or is overdue, a square is offline or failed.
 
 import type { ComponentChildren } from 'preact';
 import type { WorkerStatus } from '../api/generated';
@@ -32,12 +32,12 @@ export function workerStatus({ status, schedulingPolicy, drain }: StatusFacts): 
   switch (status) {
     case 'OFFLINE':
       return schedulingPolicy === 'DRAINING'
-        ? { tone: 'bad', word: 'offline', title: 'Not heard from; a drain stands' }
-        : { tone: 'bad', word: 'offline', title: 'Not heard from' };
+        ? { tone: 'bad', word: 'offline', title: 'No heartbeat within the time limit; it is also being drained' }
+        : { tone: 'bad', word: 'offline', title: 'No heartbeat within the time limit' };
     case 'DRAINING':
-      if (drain?.safeToPowerOff) return { tone: 'good', word: 'safe to power off', title: 'Drained: no VM is left' };
+      if (drain?.safeToPowerOff) return { tone: 'good', word: 'safe to power off', title: 'Drained: no VMs are left' };
       if (drain?.state === 'OVERDUE') return { tone: 'warn', word: 'overdue', title: 'Draining, and its deadline has passed' };
-      return { tone: 'warn', word: 'draining', title: 'Runs what it has, takes nothing new' };
+      return { tone: 'warn', word: 'draining', title: 'Keeps its VMs, takes no new ones' };
     case 'ACTIVE':
       return { tone: 'good', word: 'active', title: 'Takes new VMs' };
   }

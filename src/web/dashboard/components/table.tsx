@@ -3,7 +3,7 @@
 // - Keys: `j` and `k` move, `x` selects, `Enter` opens, `Shift` with a click selects a range.
 // - While the pointer is over the rows, their order stays: news changes what they say, and not where they are.
 // - Columns that somebody has chosen are kept in the address, under `cols`; the order under `sort`, as `-cpu`.
-// - Narrow screens show each row in two lines, see `phone`.
+// - Narrow screens show each row in two lines, or three, see `phone`.
 
 import { signal, useComputed, useSignal, type ReadonlySignal, type Signal } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
@@ -29,8 +29,8 @@ export interface Column<Row> {
   optional?: boolean;
   /** The one that names the row; it is never left out. */
   lead?: boolean;
-  /** Where it is on a narrow screen; nowhere if left out. */
-  phone?: 'lead' | 'side' | 'second' | 'end';
+  /** Where it is on a narrow screen; nowhere if left out. What is in the third line has a short title before it. */
+  phone?: 'lead' | 'side' | 'second' | 'end' | { third: string };
 }
 
 export interface TableProps<Row> {
@@ -83,7 +83,9 @@ export function Table<Row>(props: TableProps<Row>) {
   const height = useSignal(600);
   const current = useSignal(-1);
   const isOver = useSignal(false);
-  const rowHeight = isNarrow.value ? 52 : 32;
+  const shown = shownColumns(columns, place.value.query.get('cols') ?? '');
+  const hasThird = shown.some(({ phone }) => typeof phone === 'object');
+  const rowHeight = !isNarrow.value ? 32 : hasThird ? 74 : 52;
   const headHeight = isNarrow.value ? 0 : 32;
 
   // The order stays while the pointer is over the rows.
@@ -165,7 +167,6 @@ export function Table<Row>(props: TableProps<Row>) {
     ...(href ? { Enter: () => { const at = row(); if (at) go(href(at)); } } : {}),
   });
 
-  const shown = shownColumns(columns, place.value.query.get('cols') ?? '');
   const sort = place.value.query.get('sort') ?? '';
   const template = (selected ? '15px ' : '') + shown.map(({ width }) => width).join(' ');
   const chosen = selected?.value;
@@ -177,7 +178,7 @@ export function Table<Row>(props: TableProps<Row>) {
   return (
     <div
       ref={scroller}
-      class={`table${href ? ' opens' : ''}${props.class ? ` ${props.class}` : ''}`}
+      class={`table${href ? ' opens' : ''}${hasThird ? ' three-lines' : ''}${props.class ? ` ${props.class}` : ''}`}
       style={style}
       role="grid"
       tabIndex={0}
@@ -295,13 +296,18 @@ function TableRow<Row>({ row, index, name, columns, id, href, selected, data, cu
         <div
           key={column.key}
           role="gridcell"
-          class={`td${column.right ? ' right' : ''}${column.lead ? ' lead' : ''}${column.phone ? ` phone-${column.phone}` : ''}`}
+          class={`td${column.right ? ' right' : ''}${column.lead ? ' lead' : ''}${phoneClass(column)}`}
         >
+          {isNarrow.value && typeof column.phone === 'object' && <span class="phone-title">{column.phone.third}</span>}
           {column.lead && href ? <a href={href(row)} tabIndex={-1}>{column.cell(row)}</a> : column.cell(row)}
         </div>
       ))}
     </div>
   );
+}
+
+function phoneClass<Row>({ phone }: Column<Row>): string {
+  return phone === undefined ? '' : typeof phone === 'object' ? ' phone-third' : ` phone-${phone}`;
 }
 
 /** Chooses the columns of a table; the choice is kept in the address. */

@@ -253,7 +253,7 @@ export function VmTreemap({ filter, empty }: { filter: VmFilter; empty?: Compone
           {zone !== null && (
             <><span aria-hidden="true">›</span><a href={href('vms', { ...Object.fromEntries(query), at: `zone:${zone}` })} aria-current={scope.level === 'zone' ? 'location' : undefined}>{zone || 'in no zone'}</a></>
           )}
-          {scope.level === 'worker' && <><span aria-hidden="true">›</span><span aria-current="location">{scope.id}</span><a class="small" href={href('workers', scope.id)}>its page</a></>}
+          {scope.level === 'worker' && <><span aria-hidden="true">›</span><span aria-current="location">{scope.id}</span><a class="small" href={href('workers', scope.id)}>Open worker</a></>}
         </nav>
         <span class="small muted" role="status">
           {shown && shown.progress < 1 ? `reading, ${percent(shown.progress * 100)}` : shown ? amount(sums, measure) : 'reading …'}
@@ -267,8 +267,8 @@ export function VmTreemap({ filter, empty }: { filter: VmFilter; empty?: Compone
       {error.value && <p class="bad small" role="status">{error.value} What is shown may be old.</p>}
       {nothing ? (
         shown.vms?.isGone
-          ? <Empty title="This worker is not there any more"><button type="button" class="button" onClick={() => setQuery({ at: null })}>All zones</button></Empty>
-          : <Empty title="Nothing to draw here"><p>{measure === 'vms' ? 'No VM matches here.' : `No VM that matches here has a known ${measure === 'vcpu' ? 'number of vCPUs' : 'size of memory'}.`}</p></Empty>
+          ? <Empty title="This worker is no longer registered"><button type="button" class="button" onClick={() => setQuery({ at: null })}>All zones</button></Empty>
+          : <Empty title="Nothing to show here"><p>{measure === 'vms' ? 'No VM matches here.' : `No VM that matches here has a known ${measure === 'vcpu' ? 'number of vCPUs' : 'size of memory'}.`}</p></Empty>
       ) : (
         <div class="map-body">
           <Canvas items={items} measure={measure} of={of} seen={seen} onOpen={open} onUp={up} onHold={(hold) => { isHeld.value = hold; }} hasShares={isByWorker} />
@@ -294,13 +294,13 @@ function sentence(item: Item, measure: Measure, hasShares: boolean): string {
     case 'zone':
       return `${item.name}: ${plural(item.items?.length ?? 0, 'worker')}, ${plural(item.vms, 'VM')}, ${count(item.vcpu)} vCPU, ${memory(item.mem)}`;
     case 'worker': {
-      const state = item.state === 'silent' ? ', not heard from' : item.state === 'draining' ? ', draining' : '';
+      const state = item.state === 'silent' ? ', offline' : item.state === 'draining' ? ', draining' : '';
       const share = hasShares && item.share !== null ? `, ${percent(item.share * 100)} ${{ vcpu: 'of its cores', mem: 'of its memory', vms: 'of its slots' }[measure]} allocated` : '';
       return `${item.name || 'unassigned'}: ${plural(item.vms, 'VM')}, ${count(item.vcpu)} vCPU, ${memory(item.mem)}${share}${state}`;
     }
     case 'vm': {
       const state = item.state === 'failed' ? ', failed' : item.state === 'draining' ? ', not running' : '';
-      return `${item.name}: ${item.vcpu > 0 ? `${count(item.vcpu)} vCPU` : 'vCPUs not known'}, ${item.mem > 0 ? memory(item.mem) : 'memory not known'}${state}`;
+      return `${item.name}: ${item.vcpu > 0 ? `${count(item.vcpu)} vCPU` : 'vCPUs unknown'}, ${item.mem > 0 ? memory(item.mem) : 'memory unknown'}${state}`;
     }
     case 'free':
       return `free: ${amount(item, measure).replace('vCPU', 'cores').replace(/VMs?$/, 'slots')}`;
@@ -315,7 +315,7 @@ function Line({ seen, measure, scope, hasShares, unsized }: { seen: ReadonlySign
       <p class="grow ellipsis">{item ? sentence(item, measure, hasShares) : <span class="faint">{scope.level === 'worker' ? 'Each rectangle is a VM, and the empty one what is free.' : 'The area is what VMs hold. Choose a rectangle to look inside.'}</span>}</p>
       {unsized > 0 && measure !== 'vms' && <span class="warn">{plural(unsized, 'VM')} of unknown size {unsized === 1 ? 'is' : 'are'} not drawn whole</span>}
       {scope.level !== 'worker' && hasShares && <span class="legend" aria-hidden="true"><span>0 %</span><span class="ramp">{colours}</span><span>100 % of the worker</span></span>}
-      {scope.level !== 'worker' && hasShares && <span class="legend" aria-hidden="true"><i class="map-swatch framed" />draining <i class="map-swatch hatched" />silent</span>}
+      {scope.level !== 'worker' && hasShares && <span class="legend" aria-hidden="true"><i class="map-swatch framed" />draining <i class="map-swatch hatched" />offline</span>}
     </div>
   );
 }

@@ -44,11 +44,11 @@ const KINDS: readonly string[] = ['TOKEN_CREATED', 'TOKEN_REVOKED', 'SIGNED_IN',
 const isAboutTokens = ({ kind }: ClusterEvent): boolean => KINDS.includes(kind);
 
 const ROLES: Record<TokenRole, string> = {
-  VIEWER: 'reads everything and follows every stream, apart from the list of tokens',
-  OPERATOR: 'also drains and activates workers, reserves room, and takes workers out of service',
+  VIEWER: 'reads everything and follows every stream, except the list of tokens',
+  OPERATOR: 'also drains and activates workers, reserves capacity, and deregisters workers',
   ADMIN: 'also purges workers, and creates, lists and revokes tokens',
   WORKER: 'registers its own workers and sends their heartbeats; reads nothing else',
-  JOIN: 'lets workers join, each of which makes a token of its own; nothing else',
+  JOIN: 'admits workers, each of which makes a token of its own; nothing else',
 };
 
 /** The address under which this page has found the server, as commands take it. */
@@ -64,35 +64,35 @@ function Open() {
   return (
     <>
       <header class="page-head">
-        <h1>This server is open: whoever reaches it may do everything</h1>
-        <p>Its database has no token yet. From the first one on, it asks everybody who they are.</p>
+        <h1>No authentication: anyone who can reach this server has full access</h1>
+        <p>Its database holds no tokens yet. Once the first one is created, every request has to authenticate.</p>
       </header>
-      <Card title="What that means">
+      <Card title="What this means">
         <ul class="bullets">
-          <li>Every program and person that reaches this address reads all, and may drain, activate and purge workers. The change log cannot say who it was.</li>
+          <li>Any person or program that reaches this address can read everything, and drain, activate and purge workers. The event log cannot say who did.</li>
           <li>Without tokens, a server listens on its own machine only, unless it was started with <code>--insecure</code>.</li>
-          <li>To try things out, that is fine: <code>aetherium dev</code> has no tokens either.</li>
+          <li>That is fine for trying it out: <code>aetherium dev</code> runs without tokens, too.</li>
         </ul>
       </Card>
-      <Card title="The first token">
+      <Card title="Create the first token">
         <ol class="first-steps">
           <li>
-            <p><strong>Make it where the database is.</strong> Never over the network: whoever has the database has the cluster, and nobody else may take it by being first. The running server follows within a second.</p>
+            <p><strong>Create it on the machine of the database.</strong> Not over the network, so that nobody takes the cluster by being first. The running server follows within a second.</p>
             <Code>aetherium token create --role admin --name me</Code>
-            <p class="small muted">With another database than <code>sqlite://aetherium.db</code>, name it: <code>--database-url …</code> or <code>AETHERIUM_DATABASE_URL</code>.</p>
+            <p class="small muted">For another database than <code>sqlite://aetherium.db</code>: <code>--database-url …</code> or <code>AETHERIUM_DATABASE_URL</code>.</p>
           </li>
           <li>
-            <p><strong>Sign in here.</strong> This page asks for the token then. Or follow a link that signs in once:</p>
+            <p><strong>Sign in here</strong> with that token, or with a one-time sign-in link:</p>
             <Code>{`aetherium token sign-in --role admin --name me --server ${server}`}</Code>
           </li>
           <li>
-            <p><strong>Let the workers join,</strong> each with a token of its own, since agents without one are refused from then on:</p>
+            <p><strong>Let the workers join,</strong> each with a token of its own; agents without one are refused from then on:</p>
             <Code>{`aetherium token create --join --server ${server}`}</Code>
           </li>
         </ol>
       </Card>
-      <Card title="A worker joins">
-        <p class="muted before-code">While the server is open, the agent needs nothing but its address:</p>
+      <Card title="Add a worker">
+        <p class="muted before-code">Without authentication, the agent only needs the address of the server:</p>
         <Code>{`aetherium agent --server ${server}`}</Code>
       </Card>
       <Roles />
@@ -110,22 +110,22 @@ function SignedIn() {
     <>
       <header class="page-head">
         <h1 class="break">You are {name}, {role}</h1>
-        <p>Who has the role {role} {ROLES[role.toUpperCase() as TokenRole]}.</p>
+        <p>The role {role} {ROLES[role.toUpperCase() as TokenRole]}.</p>
       </header>
       <div class="access-top">
-        <Card title="Who you are" aside={<button type="button" class="button small" onClick={() => { signOut().catch(toastError); }}>Sign out</button>}>
+        <Card title="Your session" aside={<button type="button" class="button small" onClick={() => { signOut().catch(toastError); }}>Sign out</button>}>
           <dl class="facts">
             <dt>Signed in with</dt><dd>{token?.kind === 'SESSION' ? 'a session of this browser' : 'a token'}</dd>
             <dt>Since</dt><dd>{token ? <Time at={token.createdAt} /> : '–'}</dd>
-            <dt>Until</dt><dd>{token?.expiresAt ? <Time at={token.expiresAt} /> : 'it is revoked'}</dd>
-            {token && <><dt>Id</dt><dd class="mono">{token.id}</dd></>}
+            <dt>Expires</dt><dd>{token?.expiresAt ? <Time at={token.expiresAt} /> : 'never'}</dd>
+            {token && <><dt>ID</dt><dd class="mono">{token.id}</dd></>}
             {token?.parent && <><dt>Opened with</dt><dd class="mono">{token.parent}</dd></>}
           </dl>
         </Card>
         <Join />
       </div>
       {mayAdminister.value ? <TokenList own={token ?? null} /> : (
-        <Card title="Tokens"><p class="muted">Who has which token is for the role <code>admin</code>. Ask one of them for a token, or for another role.</p></Card>
+        <Card title="Tokens"><p class="muted">Only the role <code>admin</code> sees the list of tokens. Ask an administrator for a token, or for another role.</p></Card>
       )}
       <Roles />
     </>
@@ -146,12 +146,12 @@ function Roles() {
 function Join() {
   const isAsking = useSignal(false);
   return (
-    <Card title="A worker joins" aside={mayAdminister.value && <button type="button" class="button small primary" disabled={!isConnected.value} onClick={() => { isAsking.value = true; }}>Make a join command …</button>}>
+    <Card title="Add a worker" aside={mayAdminister.value && <button type="button" class="button small primary" disabled={!isConnected.value} onClick={() => { isAsking.value = true; }}>Create join command …</button>}>
       {mayAdminister.value ? (
-        <p class="muted">One command to paste on a host: it lets one worker in, within an hour, and the agent makes a token of its own. So no secret has to be carried there that is worth anything later.</p>
+        <p class="muted">One command to paste on a host. Its join token admits one worker within an hour; the agent then makes a token of its own, so no lasting secret has to be copied.</p>
       ) : (
         <>
-          <p class="muted before-code">An administrator makes the command for it, here or in a terminal. It counts once, within an hour:</p>
+          <p class="muted before-code">An administrator creates the join command, here or in a terminal. It is valid once, for an hour:</p>
           <Code>{`aetherium token create --join --server ${server}`}</Code>
         </>
       )}
@@ -190,25 +190,25 @@ function JoinDialog({ onClose }: { onClose: () => void }) {
     );
   }
   return (
-    <Confirm title="Make a join command" action="Make it" onConfirm={confirm} onClose={() => { if (!made.current) onClose(); }}>
+    <Confirm title="Create a join command" action="Create" onConfirm={confirm} onClose={() => { if (!made.current) onClose(); }}>
       <label class="field">
-        <span>How many workers it lets in</span>
+        <span>Number of workers it admits</span>
         <input type="number" min="1" max="10000" value={uses.value} disabled={workerId.value.trim() !== ''} onInput={(event) => { uses.value = event.currentTarget.value; }} />
       </label>
       <label class="field">
-        <span>Within which time</span>
+        <span>Valid for</span>
         <select value={expiresIn.value} onChange={(event) => { expiresIn.value = event.currentTarget.value; }}>
           <option value="1h">1 hour</option><option value="24h">1 day</option><option value="168h">1 week</option><option value="720h">30 days, the longest</option>
         </select>
       </label>
       <label class="field">
-        <span>Only the worker with this id; it may be known already</span>
+        <span>Only for the worker with this ID (optional)</span>
         <input value={workerId.value} maxLength={255} placeholder="any new worker" onInput={(event) => { workerId.value = event.currentTarget.value; }} />
-        <small>A known worker's tokens of before are revoked when it joins.</small>
+        <small>If that worker exists, its earlier tokens are revoked when it joins.</small>
       </label>
       {isTls && (
         <label class="field">
-          <span>Fingerprint of the server's certificate, if it has made that itself</span>
+          <span>Fingerprint of the server's certificate, if it is self-signed</span>
           <input value={fingerprint.value} placeholder="sha256:…, as the server logs it when it starts" onInput={(event) => { fingerprint.value = event.currentTarget.value; }} />
         </label>
       )}
@@ -221,11 +221,11 @@ function Once({ title, text, onClose, children }: { title: string; text: string;
   const [isAsked, setAsked] = useState(false);
   return (
     <Dialog title={title} wide onClose={() => { if (isAsked) onClose(); else setAsked(true); }}>
-      <p class="notice warn">It is shown this once. The server keeps no more than its hash, and nobody can be asked for it again.</p>
+      <p class="notice warn">It is shown only once: the server stores no more than its hash.</p>
       <div class="once"><Code>{text}</Code></div>
       {children}
-      {isAsked && <p class="notice bad" role="alert">Do you have it? Once this is closed, it is gone.</p>}
-      <div class="actions"><button type="button" class="button primary" onClick={onClose}>I have it</button></div>
+      {isAsked && <p class="notice bad" role="alert">Have you copied it? It cannot be shown again.</p>}
+      <div class="actions"><button type="button" class="button primary" onClick={onClose}>I have copied it</button></div>
     </Dialog>
   );
 }
@@ -286,8 +286,8 @@ function TokenList({ own }: { own: { id: string; parent: string | null } | null 
             <button key={one} type="button" aria-pressed={one === shown} onClick={() => setQuery({ show: one === 'people' ? null : one }, { keep: true })}>{SHOWN[one]} {count(counts[one])}</button>
           ))}
         </div>
-        <input class="input find" type="search" aria-label="Find among these tokens" placeholder="name, id or worker" defaultValue={query.get('find') ?? ''} onInput={(event) => setQuery({ find: event.currentTarget.value.trim() })} />
-        <label class="row small"><input type="checkbox" checked={isAll} onChange={() => setQuery({ ended: isAll ? null : 'yes' })} />those that ended, too</label>
+        <input class="input find" type="search" aria-label="Filter tokens" placeholder="Filter by name, ID or worker" defaultValue={query.get('find') ?? ''} onInput={(event) => setQuery({ find: event.currentTarget.value.trim() })} />
+        <label class="row small"><input type="checkbox" checked={isAll} onChange={() => setQuery({ ended: isAll ? null : 'yes' })} />include expired and revoked</label>
       </div>
       {answer.error.value && <p class="bad" role="status">{answer.error.value.message}</p>}
       {answer.data.value && (
@@ -299,8 +299,8 @@ function TokenList({ own }: { own: { id: string; parent: string | null } | null 
           of={`${shown} ${isAll} ${find}`}
           maxRows={14}
           empty={(
-            <Empty title={find ? 'No token matches' : shown === 'workers' ? 'No worker has a token of its own yet' : shown === 'sessions' ? 'No browser is signed in' : 'No token is live'}>
-              <p>{shown === 'workers' ? 'Each makes one when it joins.' : 'One for every person and every program, so that the change log can tell them apart and one can be revoked by itself.'}</p>
+            <Empty title={find ? 'No token matches' : shown === 'workers' ? 'No worker has a token of its own yet' : shown === 'sessions' ? 'No browser sessions' : 'No active tokens'}>
+              <p>{shown === 'workers' ? 'Each makes one when it joins.' : 'Create one for every person and program, so that the event log tells them apart and each can be revoked by itself.'}</p>
             </Empty>
           )}
         />
@@ -327,8 +327,8 @@ function columnsOf(shown: Shown, names: ReadonlyMap<string, string>, own: { id: 
     { key: 'used', title: 'Last used', width: '92px', right: true, cell: ({ lastUsedAt }) => (lastUsedAt ? <Time at={lastUsedAt} /> : <span class="faint">never</span>) },
     { key: 'expires', title: 'Expires', width: '92px', right: true, cell: ({ expiresAt }) => (expiresAt ? <Time at={expiresAt} /> : <span class="faint">never</span>) },
     { key: 'created', title: 'Created', width: '92px', right: true, cell: ({ createdAt }) => <Time at={createdAt} /> },
-    { key: 'by', title: 'By', width: 'minmax(90px, 0.8fr)', cell: ({ createdBy }) => (createdBy ? <span title={createdBy}>{names.get(createdBy) ?? createdBy}</span> : <span class="faint" title="With a command where the database is">at the database</span>) },
-    { key: 'id', title: 'Id', width: '120px', cell: ({ id }) => <span class="mono">{id}</span> },
+    { key: 'by', title: 'Created by', width: 'minmax(90px, 0.8fr)', cell: ({ createdBy }) => (createdBy ? <span title={createdBy}>{names.get(createdBy) ?? createdBy}</span> : <span class="faint" title="Created by a command on the machine of the database">command line</span>) },
+    { key: 'id', title: 'ID', width: '120px', cell: ({ id }) => <span class="mono">{id}</span> },
   ];
 }
 
@@ -345,18 +345,18 @@ function RevokeDialog({ token, own, onClose }: { token: Token; own: { id: string
     >
       <p>
         {token.kind === 'SESSION'
-          ? 'The browser is signed out, and its streams end, within a second.'
+          ? 'The browser is signed out and its streams are closed within a second.'
           : token.role === 'WORKER'
             ? 'Its agents are refused within a second, and their workers are offline soon after. They have to join again.'
-            : 'Nobody is let in with it any more, on any server, and what was begun with it ends: streams, sockets and the sessions that it opened, within a second.'}
+            : 'It stops working on all servers within a second; its streams, sockets and browser sessions are closed.'}
       </p>
-      <p class="muted">That cannot be taken back: create another one instead.</p>
-      {isOwn && <p class="notice warn">This is what you are signed in with: you are signed out, too.</p>}
+      <p class="muted">This cannot be undone.</p>
+      {isOwn && <p class="notice warn">You are signed in with this token: you will be signed out.</p>}
     </Confirm>
   );
 }
 
-const EXPIRIES = [['', 'never'], ['720h', 'in 30 days'], ['2160h', 'in 90 days'], ['8760h', 'in a year'], ['other', 'in another time …']] as const;
+const EXPIRIES = [['', 'never'], ['720h', 'in 30 days'], ['2160h', 'in 90 days'], ['8760h', 'in a year'], ['other', 'other …']] as const;
 
 function CreateDialog({ onClose }: { onClose: () => void }) {
   const name = useSignal('');
@@ -389,7 +389,7 @@ function CreateDialog({ onClose }: { onClose: () => void }) {
   return (
     <Confirm title="Create a token" action="Create" disabled={!isComplete || !isConnected.value} onConfirm={confirm} onClose={() => { if (!made.current) onClose(); }}>
       <label class="field">
-        <span>Name of the person or program, which the change log shows</span>
+        <span>Name of the person or program, shown in the event log</span>
         <input value={name.value} maxLength={200} placeholder="grafana" onInput={(event) => { name.value = event.currentTarget.value; }} />
       </label>
       <label class="field">
@@ -401,9 +401,9 @@ function CreateDialog({ onClose }: { onClose: () => void }) {
       </label>
       {role.value === 'WORKER' && (
         <fieldset class="choices">
-          <legend class="small muted">Which workers it speaks for</legend>
-          <label class="row"><input type="radio" name="scope" checked={!isMany.value} onChange={() => { isMany.value = false; }} />one, by its id</label>
-          {!isMany.value && <input class="input" aria-label="Id of the worker" value={workerId.value} maxLength={255} placeholder="host-1" onInput={(event) => { workerId.value = event.currentTarget.value; }} />}
+          <legend class="small muted">Workers it may report for</legend>
+          <label class="row"><input type="radio" name="scope" checked={!isMany.value} onChange={() => { isMany.value = false; }} />one, by its ID</label>
+          {!isMany.value && <input class="input" aria-label="ID of the worker" value={workerId.value} maxLength={255} placeholder="host-1" onInput={(event) => { workerId.value = event.currentTarget.value; }} />}
           <label class="row"><input type="radio" name="scope" checked={isMany.value} onChange={() => { isMany.value = true; }} />as many as it registers first, for a gateway, up to</label>
           {isMany.value && <input class="input" type="number" min="1" aria-label="How many workers" value={maxWorkers.value} onInput={(event) => { maxWorkers.value = event.currentTarget.value; }} />}
         </fieldset>
@@ -420,7 +420,7 @@ function CreateDialog({ onClose }: { onClose: () => void }) {
           <input value={other.value} aria-invalid={other.value !== '' && hours(other.value) === null} onInput={(event) => { other.value = event.currentTarget.value; }} />
         </label>
       )}
-      {expiry.value === '' && role.value !== 'WORKER' && <p class="small warn">A token that never expires is one to find again in {new Date().getFullYear() + 3}.</p>}
+      {expiry.value === '' && role.value !== 'WORKER' && <p class="small warn">Prefer an expiry: forgotten tokens stay valid.</p>}
     </Confirm>
   );
 }

@@ -34,27 +34,27 @@ function commands(tongue: Tongue, isOpen: boolean): Command[] {
   switch (tongue) {
     case 'curl':
       return [
-        { what: 'How the cluster is', text: `curl -s ${quote(`${rest}/cluster/stats`)}${auth}` },
-        { what: 'Workers that are not heard from', text: `curl -s ${quote(`${rest}/workers?status=offline`)}${auth}` },
-        { what: 'Where three VMs would go, and why not elsewhere', text: `curl -s ${quote(`${rest}/placement?vcpus=4&memory_mb=8192&count=3`)}${auth}` },
-        { what: 'Take a worker out of service', text: `curl -s -X POST ${quote(`${rest}/workers/worker-01/drain`)}${auth} \\\n  -H 'Content-Type: application/json' -d '{"reason": "new disks", "deadline_seconds": 7200}'` },
-        { what: 'Follow what happens', text: `curl -sN ${quote(`${rest}/events`)}${auth} -H 'Accept: text/event-stream'` },
+        { what: 'Cluster statistics', text: `curl -s ${quote(`${rest}/cluster/stats`)}${auth}` },
+        { what: 'Offline workers', text: `curl -s ${quote(`${rest}/workers?status=offline`)}${auth}` },
+        { what: 'Placement of three VMs, with reasons for refusals', text: `curl -s ${quote(`${rest}/placement?vcpus=4&memory_mb=8192&count=3`)}${auth}` },
+        { what: 'Drain a worker', text: `curl -s -X POST ${quote(`${rest}/workers/worker-01/drain`)}${auth} \\\n  -H 'Content-Type: application/json' -d '{"reason": "new disks", "deadline_seconds": 7200}'` },
+        { what: 'Stream events', text: `curl -sN ${quote(`${rest}/events`)}${auth} -H 'Accept: text/event-stream'` },
       ];
     case 'graphql':
       return [
-        { what: 'How the cluster is', text: query('{ clusterStats { activeWorkers drainingWorkers offlineWorkers totalVms } }') },
-        { what: 'The fullest workers', text: query('{ workersConnection(first: 10, orderBy: {field: CPU_USAGE, direction: DESC}) { nodes { id zone status cpuUsagePercent vmCount } } }') },
-        { what: 'How many VMs fit, and how many after a loss', text: query('{ capacity(request: {vcpus: 4, memoryMb: 8192}) { vms vmsWithoutLargestWorker vmsWithoutLargestZone } }') },
-        { what: 'Follow what happens, as server-sent events', text: `curl -sN ${quote(endpoint)}${auth} -H 'Content-Type: application/json' -H 'Accept: text/event-stream' \\\n  -d ${quote(JSON.stringify({ query: 'subscription { clusterEvents { at message } }' }))}` },
+        { what: 'Cluster statistics', text: query('{ clusterStats { activeWorkers drainingWorkers offlineWorkers totalVms } }') },
+        { what: 'Workers by CPU usage', text: query('{ workersConnection(first: 10, orderBy: {field: CPU_USAGE, direction: DESC}) { nodes { id zone status cpuUsagePercent vmCount } } }') },
+        { what: 'How many VMs fit, now and after a failure', text: query('{ capacity(request: {vcpus: 4, memoryMb: 8192}) { vms vmsWithoutLargestWorker vmsWithoutLargestZone } }') },
+        { what: 'Stream events, as server-sent events', text: `curl -sN ${quote(endpoint)}${auth} -H 'Content-Type: application/json' -H 'Accept: text/event-stream' \\\n  -d ${quote(JSON.stringify({ query: 'subscription { clusterEvents { at message } }' }))}` },
       ];
     case 'cli':
       return [
-        { what: isOpen ? 'Say once which server to ask' : 'Say once which server to ask, and who you are', text: isOpen ? `export AETHERIUM_SERVER=${quote(server)}` : `aetherium login --server ${quote(server)}` },
-        { what: 'How the cluster is, drawn anew as it changes', text: 'aetherium status --watch' },
-        { what: 'Workers by their free memory, as JSON', text: 'aetherium workers --output json' },
+        { what: isOpen ? 'Set the server' : 'Set the server, and log in', text: isOpen ? `export AETHERIUM_SERVER=${quote(server)}` : `aetherium login --server ${quote(server)}` },
+        { what: 'Cluster status, updated as it changes', text: 'aetherium status --watch' },
+        { what: 'Workers, as JSON', text: 'aetherium workers --output json' },
         { what: 'Drain, and wait until the host is safe to power off', text: 'aetherium drain worker-01 --reason "new disks" --deadline 2h' },
-        { what: 'What fits where, and why not elsewhere', text: 'aetherium fits --vcpus 4 --memory 8GiB --count 3' },
-        { what: 'Follow what happens', text: 'aetherium events --follow' },
+        { what: 'Placement, with reasons for refusals', text: 'aetherium fits --vcpus 4 --memory 8GiB --count 3' },
+        { what: 'Stream events', text: 'aetherium events --follow' },
       ];
     case 'js':
       return [
@@ -72,8 +72,8 @@ export default function Api() {
   return (
     <>
       <header class="page-head">
-        <h1>Everything here is asked over one public API</h1>
-        <p>This dashboard has no other way in: what it shows and does, your programs can, over REST and over GraphQL, with the same answers.</p>
+        <h1>One public API, which this dashboard uses, too</h1>
+        <p>Whatever the dashboard shows and does, your programs can do over REST and GraphQL, with the same answers.</p>
       </header>
       <ul class="places">
         {PLACES.map(({ path, title, words }) => (
@@ -97,27 +97,27 @@ export default function Api() {
         )}
       >
         {!isOpen && tongue !== 'cli' && (
-          <p class="muted before-code">They send a token that is in <code>AETHERIUM_TOKEN</code>. An administrator makes one under <a href={href('access')}>Access</a>.</p>
+          <p class="muted before-code">They send the token in <code>AETHERIUM_TOKEN</code>. An administrator creates one under <a href={href('access')}>Access</a>.</p>
         )}
         <ul class="commands">
           {commands(tongue, isOpen).map(({ what, text }) => <li key={what}><p class="small strong">{what}</p><Code>{text}</Code></li>)}
         </ul>
       </Card>
       <div class="api-more">
-        <Card title="Where it is">
+        <Card title="Endpoints">
           <dl class="facts">
             <dt>REST</dt><dd class="mono break">{at('api/v1')}</dd>
             <dt>GraphQL</dt><dd class="mono break">{endpoint}</dd>
             <dt>WebSocket</dt><dd class="mono break">{endpoint.replace(/^http/, 'ws')}</dd>
-            {revision !== undefined && <><dt>Revision now</dt><dd>{revision.toLocaleString('en-US')}</dd></>}
+            {revision !== undefined && <><dt>Revision</dt><dd>{revision.toLocaleString('en-US')}</dd></>}
           </dl>
         </Card>
         <Card title="Good to know">
           <ul class="bullets">
-            <li>Every answer has a revision. Ask for <code>min_revision</code>, and you never read older than what you have seen.</li>
-            <li>A command with an <code>Idempotency-Key</code> can be sent again: it is done once.</li>
-            <li>Streams resume from the cursor of the last event, over restarts of server and client, with nothing lost and nothing twice.</li>
-            <li>Copy as curl, GraphQL or command line: on every page here that asks something.</li>
+            <li>Every answer has a revision. Pass <code>min_revision</code> to never read older data than you have seen.</li>
+            <li>A command with an <code>Idempotency-Key</code> can be retried safely: it is executed once.</li>
+            <li>Streams resume from the cursor of the last event, across restarts of server and client, with no event lost or repeated.</li>
+            <li>“Copy as” on the other pages gives their request as curl, GraphQL or command line.</li>
           </ul>
         </Card>
       </div>

@@ -10,7 +10,7 @@ import { isConnected } from '../api/live';
 import { operation, type ResultOf } from '../api/operation';
 import { useQuery } from '../api/query';
 import {
-  capacityRequest, commandOf, memoryField, memoryWord, MOST_VMS, placementQuery, placementRequest, questionOf, toggledZone, typedMemory, whole,
+  capacityRequest, commandOf, memoryField, memoryWord, MOST_VMS, placementQuery, placementRequest, questionOf, toggledZone, typedMemory, whole, zoneValues,
   type Question,
 } from '../capacity-question';
 import { Card } from '../components/card';
@@ -21,7 +21,7 @@ import { Status, type Tone } from '../components/status';
 import { Time } from '../components/time';
 import { toast, toastError } from '../components/toast';
 import { count, memory, plural, share } from '../format';
-import { href, place, setQuery } from '../router';
+import { href, hrefHere, place, setQuery } from '../router';
 import { mayOperate } from '../session';
 import { length, now } from '../time';
 import { withoutZone } from '../zones';
@@ -212,7 +212,7 @@ function Form({ question, zones }: { question: Question; zones: readonly string[
         <div class="fields">
           <label class="field">
             <span>In the zone</span>
-            <select value={question.zones[0] === undefined ? '' : question.zones[0] || 'none'} onChange={(event) => setQuery({ zone: event.currentTarget.value }, { keep: true })}>
+            <select value={question.zones[0] === undefined ? '' : question.zones[0] || 'none'} onChange={({ currentTarget: { value } }) => setQuery({ zone: value ? zoneValues([value]) : null }, { keep: true })}>
               <option value="">any</option>
               {zones.map((zone) => <option key={zone} value={zone}>{zone}</option>)}
             </select>
@@ -243,7 +243,7 @@ function Figures({ answer, question, isCurrent }: { answer: Answer | undefined; 
         <div class="card lost">
           <dt class="break">fit if {lost} {isPlural(question) ? 'are' : 'is'} lost</dt>
           <dd>{then ? count(then.vms) : '–'} {change < 0 && <span class="small warn">{count(change).replace('-', '−')}</span>}</dd>
-          <dd class="plain"><a href={href('capacity', { ...Object.fromEntries(place.value.query), without: null, lost: null })}>Count nothing as lost</a></dd>
+          <dd class="plain"><a href={hrefHere({ without: null, lost: null })}>Count nothing as lost</a></dd>
         </div>
       )}
       <div class="card">
@@ -254,7 +254,7 @@ function Figures({ answer, question, isCurrent }: { answer: Answer | undefined; 
         <dt class="break">
           without the zone with the most room{after}
           {then?.largestZone !== null && then?.largestZone !== undefined && (
-            <>: <a href={href('capacity', { ...Object.fromEntries(place.value.query), without: toggledZone(question.withoutZones, then.largestZone) })}>{zoneName(then.largestZone)}</a></>
+            <>: <a href={hrefHere({ without: toggledZone(question.withoutZones, then.largestZone) })}>{zoneName(then.largestZone)}</a></>
           )}
         </dt>
         <dd>{then ? count(then.vmsWithoutLargestZone) : '–'}</dd>
@@ -294,7 +294,7 @@ function Zones({ answer, question, isCurrent }: { answer: Answer | undefined; qu
                   <td class="right wide-only">{count(zone.schedulableVmSlots)}</td>
                   <td class="right screen-only"><a href={href('vms', { q: `zone:${/\s/.test(zone.name) ? `"${zone.name}"` : zone.name || 'none'}` })}>{count(zone.vmCount)}</a></td>
                   <td class="right">
-                    <a class="button small" href={href('capacity', { ...Object.fromEntries(place.value.query), without: toggledZone(question.withoutZones, zone.name) || null })}>
+                    <a class="button small" href={hrefHere({ without: toggledZone(question.withoutZones, zone.name) })}>
                       {isLost ? 'Count it again' : 'What if lost?'}<span class="visually-hidden">: {zoneName(zone.name)}</span>
                     </a>
                   </td>

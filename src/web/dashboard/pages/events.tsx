@@ -310,7 +310,7 @@ export default function Events() {
   const wantsOthers = isFolding && log.hasOlder.value && lines.length < SCREENFUL && (all?.length ?? 0) >= readsOn && log.others.value === null;
   useEffect(() => { if (wantsOthers) void log.olderOthers(); }, [wantsOthers, all?.length]);
   const onEnd = (): void => {
-    if (log.others.peek()) void log.olderOthers();
+    if (isFolding && log.others.peek()) void log.olderOthers();
     else if (!isFolding || top.current > 8 || (all?.length ?? 0) < FOLD_THROUGH) void log.older();
   };
 

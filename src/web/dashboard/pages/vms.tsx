@@ -46,7 +46,7 @@ const columns: readonly Column<Vm>[] = [
     cell: ({ workerId, duplicate }) => (workerId === null ? <span class="faint">none</span> : (
       <>
         <a href={href('workers', workerId)} tabIndex={-1}>{workerId}</a>
-        {duplicate && <span class="warn" title="Another worker reports this VM, too, as during a migration"> and another</span>}
+        {duplicate && <span class="tag" title="Another worker reports this VM, too, as during a migration">duplicate</span>}
       </>
     )),
   },
@@ -55,9 +55,9 @@ const columns: readonly Column<Vm>[] = [
   { key: 'mem', title: 'Memory', width: '78px', sort: 'mem', descends: true, right: true, phone: 'end', cell: ({ memoryMb }) => (memoryMb > 0 ? memory(memoryMb) : <Unknown />) },
   { key: 'age', title: 'Age', width: '60px', sort: 'age', right: true, cell: ({ createdAt }) => <Since at={createdAt} /> },
   { key: 'since', title: 'Status for', width: '76px', sort: 'since', right: true, cell: ({ statusSince }) => <Since at={statusSince} /> },
-  { key: 'note', title: 'What its worker says', width: 'minmax(140px, 2fr)', cell: ({ note }) => <span class="muted" title={note ?? undefined}>{note}</span> },
-  { key: 'up', title: 'Up for', width: '64px', sort: 'up', right: true, optional: true, cell: ({ startedAt }) => (startedAt ? <Since at={startedAt} /> : null) },
-  { key: 'id', title: 'Id', width: 'minmax(140px, 1fr)', sort: 'id', optional: true, cell: ({ id }) => <span class="mono" title={id}>{id}</span> },
+  { key: 'note', title: 'Note', width: 'minmax(140px, 2fr)', cell: ({ note }) => <span class="muted" title={note ?? undefined}>{note}</span> },
+  { key: 'up', title: 'Uptime', width: '66px', sort: 'up', right: true, optional: true, cell: ({ startedAt }) => (startedAt ? <Since at={startedAt} /> : null) },
+  { key: 'id', title: 'ID', width: 'minmax(140px, 1fr)', sort: 'id', optional: true, cell: ({ id }) => <span class="mono" title={id}>{id}</span> },
 ];
 
 /** Orders by the names that the address has for them. Of an age, the youngest come first, which began last. */
@@ -74,7 +74,7 @@ function orderOf(sort: string): Order | null {
 }
 
 function Unknown() {
-  return <span class="faint" title="Its worker cannot know">?</span>;
+  return <span class="faint" title="Not reported by its agent">?</span>;
 }
 
 /** VMs that match, in the order of the server, as far as they are loaded. */
@@ -120,6 +120,7 @@ export default function Vms() {
   );
   const figures = counts.data.value;
   const holding = figures ? figures.all.created + figures.all.starting + figures.all.running + figures.all.stopping : undefined;
+  const down = figures ? figures.all.stopped + figures.all.failed : 0;
   const isEmptyCluster = figures?.clusterStats.totalWorkers === 0;
   const rows = list.rows.value;
   const matching = figures?.matching?.totalCount ?? list.total.value;
@@ -129,7 +130,7 @@ export default function Vms() {
       <header class="page-head">
         <div class="row wrap">
           <h1 class="grow">
-            {holding === undefined ? 'VMs' : q ? `${count(matching)} of ${plural(figures!.all.total, 'VM')} match` : holding === 0 ? 'No VM holds a slot' : `${plural(holding, 'VM')} ${holding === 1 ? 'holds a slot' : 'hold a slot'}`}
+            {holding === undefined ? 'VMs' : q ? `${count(matching)} of ${plural(figures!.all.total, 'VM')} match` : <>{holding === 0 ? 'No VMs' : plural(holding, 'VM')}{down > 0 && <span class="small muted"> · {count(down)} more stopped or failed</span>}</>}
           </h1>
           <div class="segments" role="group" aria-label="View">
             <button type="button" aria-pressed={!isMap} onClick={() => setQuery({ view: null, at: null }, { keep: true })}>Table</button>
@@ -139,7 +140,7 @@ export default function Vms() {
           <CopyAs request={requestOf(search.filter, orderBy)} />
         </div>
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
-        {list.error.value && <p class="bad" role="status">{list.error.value}{rows !== null && ' What is shown may be old.'}</p>}
+        {list.error.value && <p class="bad" role="status">{list.error.value}{rows !== null && ' The data shown may be out of date.'}</p>}
       </header>
       {!isEmptyCluster && <Facets q={q} figures={figures} />}
       {isMap ? <VmTreemap filter={search.filter} empty={isEmptyCluster ? <NoWorkers /> : undefined} /> : (
@@ -154,15 +155,15 @@ export default function Vms() {
           onEnd={() => { void list.more(); }}
           onSeen={list.onSeen}
           href={({ id }) => href('vms', id)}
-          empty={rows === null ? (list.error.value ? <Empty title="The VMs cannot be read now">They are shown as soon as the server answers.</Empty> : <Awaited>Reading the VMs …</Awaited>) : isEmptyCluster ? <NoWorkers /> : q ? (
+          empty={rows === null ? (list.error.value ? <Empty title="The VMs cannot be read now">They appear as soon as the server answers.</Empty> : <Awaited>Reading the VMs …</Awaited>) : isEmptyCluster ? <NoWorkers /> : q ? (
             <Empty title="No VM matches">
-              <p>{plural(figures?.all.total ?? 0, 'VM')} {figures?.all.total === 1 ? 'is' : 'are'} known; none fits <code class="break">{q}</code>.</p>
-              <p class="small">Words: <code>status:failed</code> <code>zone:us-west-1a</code> <code>worker:rack-7</code> <code>duplicate:yes</code>, or any part of an id or name.</p>
+              <p>{plural(figures?.all.total ?? 0, 'VM')} {figures?.all.total === 1 ? 'is' : 'are'} known; none matches <code class="break">{q}</code>.</p>
+              <p class="small">Filters: <code>status:failed</code> <code>zone:us-west-1a</code> <code>worker:rack-7</code> <code>duplicate:yes</code>, or any part of an id or name.</p>
               <button type="button" class="button" onClick={() => setQuery({ q: null })}>Show all</button>
             </Empty>
           ) : (
-            <Empty title="No VM holds a slot">
-              <p>VMs are shown as their workers report them: start one on a worker, and it appears here with the next heartbeat.</p>
+            <Empty title="No VMs">
+              <p>Workers report their VMs: one that is started on a worker appears here with its next heartbeat.</p>
               {figures && figures.all.total > 0 && <a class="button" href={href('vms', { q: 'status:stopped,failed' })}>{plural(figures.all.total, 'VM')} stopped or failed</a>}
             </Empty>
           )}

@@ -1,4 +1,4 @@
-// One worker: what operators want of it and what is heard of it, each with since when and why; what it holds, and what
+// One worker: what operators want of it and what its heartbeats say, each with since when and why; what it holds, and what
 // happened.
 
 import { useComputed, useSignal } from '@preact/signals';
@@ -26,6 +26,7 @@ import { VmStatusChip } from '../components/vm-status';
 import { actor, count, memory, percent, plural, share } from '../format';
 import { useKeys } from '../keyboard';
 import { go, href } from '../router';
+import { print } from '../search';
 import { mayAdminister, mayOperate } from '../session';
 import { exact, exactLength, now } from '../time';
 import { WorkerCurves } from './worker/history';
@@ -87,7 +88,7 @@ export default function WorkerDetail({ argument: id }: PageProps) {
       : <header class="page-head"><Crumbs /><h1 class="break">{id}</h1></header>;
   }
   const isDraining = worker.schedulingPolicy === 'DRAINING';
-  const away = isConnected.value ? undefined : 'Not while the server cannot be reached';
+  const away = isConnected.value ? undefined : 'Not available while the server cannot be reached';
   return (
     <>
       <header class="page-head">
@@ -96,7 +97,7 @@ export default function WorkerDetail({ argument: id }: PageProps) {
           <h1 class="break">{worker.id}</h1>
           <WorkerStatusChip {...worker} />
           <span class="page-actions">
-            <CopyAs request={request(worker.id)} />
+            <CopyAs title={mayOperate.value ? 'This worker' : undefined} request={request(worker.id)} more={!mayOperate.value ? [] : [isDraining ? ['Activate it', activateRequest(worker.id)] : ['Drain it', drainRequest(worker.id)]]} />
             {mayAdminister.value && worker.status === 'OFFLINE' && (
               <button type="button" class="button danger" disabled={!!away} title={away} onClick={() => { dialog.value = 'remove'; }}>Remove …</button>
             )}
@@ -108,20 +109,21 @@ export default function WorkerDetail({ argument: id }: PageProps) {
           </span>
         </div>
         <p><Sentence worker={worker} /></p>
-        {query.error.value && <p class="warn" role="status">{query.error.value.message} What is shown is as of before.</p>}
+        {query.error.value && <p class="warn" role="status">{query.error.value.message} The data shown may be out of date.</p>}
       </header>
       <div class="overview">
         <div class="stack">
-          <Axes worker={worker} beats={beats.value} />
+          <Axes worker={worker} />
           {isDraining && worker.drain && <DrainCard worker={worker} current={detail?.current ?? null} />}
-          <WorkerCurves id={id} isOffline={worker.status === 'OFFLINE'} />
           {detail && <Vms detail={detail} />}
+          <WorkerCurves id={id} isOffline={worker.status === 'OFFLINE'} />
           {detail && detail.drains.some(({ endedAt }) => endedAt) && <PastDrains drains={detail.drains} />}
+          <Events id={id} />
         </div>
         <div class="stack">
           <CapacityCard worker={worker} detail={detail ?? null} />
           <Facts worker={worker} />
-          <Events id={id} />
+          <Card title="Heartbeat intervals"><Intervals beats={beats.value} /></Card>
         </div>
       </div>
       {dialog.value === 'drain' && <DrainDialog workers={[worker]} onClose={() => { dialog.value = null; }} onDone={() => { void query.refresh(); }} />}
@@ -138,7 +140,7 @@ function Crumbs() {
 function Gone({ id }: { id: string }) {
   return (
     <>
-      <header class="page-head"><Crumbs /><h1 class="break">{id}</h1><p>No worker with this id is registered. What is known of it is what has happened:</p></header>
+      <header class="page-head"><Crumbs /><h1 class="break">{id}</h1><p>No worker with this id is registered. Its events, as far back as the change log goes:</p></header>
       <Events id={id} />
     </>
   );
@@ -147,14 +149,15 @@ function Gone({ id }: { id: string }) {
 function Sentence({ worker }: { worker: Worker }) {
   const { status, drain, vmCount, freeCpuCores, freeMemoryMb, freeVmSlots, lastSeen } = worker;
   if (status === 'OFFLINE') {
-    return <>Silent for <Since at={lastSeen} />. {vmCount > 0 ? `${plural(vmCount, 'VM')} ${vmCount === 1 ? 'was' : 'were'} there when it was last heard; what has become of ${vmCount === 1 ? 'it' : 'them'} is not known.` : 'No VM was there when it was last heard.'}</>;
+    return <>No heartbeat for <Since at={lastSeen} />. {vmCount > 0 ? `Its last heartbeat reported ${plural(vmCount, 'VM')}, whose present state is unknown.` : 'Its last heartbeat reported no VMs.'}</>;
   }
   if (drain) {
-    if (drain.safeToPowerOff) return <>Drained: no VM is left, and none comes. The host can be powered off.</>;
+    if (drain.safeToPowerOff) return <>Drained: no VMs are left and no new ones are placed here. The host can be powered off.</>;
     const left = drain.remainingVms ?? vmCount;
-    return <>Takes no new VMs. {left > 0 ? `${plural(left, 'VM')} ${left === 1 ? 'is' : 'are'} left` : 'No VM is left, and its agent has to say so'}{drain.deadlineAt && (drain.state === 'OVERDUE' ? <>; it should have been empty <Time at={drain.deadlineAt} /></> : <>; should be empty <Time at={drain.deadlineAt} /></>)}.</>;
+    return <>Takes no new VMs. {left > 0 ? `${plural(left, 'VM')} ${left === 1 ? 'is' : 'are'} left` : 'No VMs are left; waiting for its agent to confirm'}{drain.deadlineAt && (drain.state === 'OVERDUE' ? <>; the deadline passed <Time at={drain.deadlineAt} /></> : <>; the deadline is <Time at={drain.deadlineAt} /></>)}.</>;
   }
-  if (freeVmSlots === 0 || freeCpuCores === 0 || freeMemoryMb === 0) return <>Takes new VMs, and is full.</>;
+  const exhausted = [freeCpuCores === 0 && 'cores', freeMemoryMb === 0 && 'memory', freeVmSlots === 0 && 'VM slots'].filter(Boolean);
+  if (exhausted.length > 0) return <>Active, but it is full: no free {exhausted.join(', ')}.</>;
   return <>Takes new VMs; {plural(freeCpuCores, 'core')}, {memory(freeMemoryMb)} and {plural(freeVmSlots, 'slot')} are free.</>;
 }
 
@@ -167,36 +170,55 @@ function request(id: string) {
   };
 }
 
-/** What operators want, and what is heard: two things that do not follow from each other. */
-function Axes({ worker, beats }: { worker: Worker; beats: readonly number[] }) {
+const CHANGED = 'worker { id status schedulingPolicy revision drain { state deadlineAt remainingVms } }';
+
+function drainRequest(id: string) {
+  return {
+    path: `workers/${encodeURIComponent(id)}/drain`,
+    method: 'POST',
+    graphql: `mutation ($input: DrainWorkerInput!) { drainWorker(input: $input) { ${CHANGED} } }`,
+    variables: { input: { workerId: id } },
+    cli: `drain ${quote(id)}`,
+  };
+}
+
+function activateRequest(id: string) {
+  return {
+    path: `workers/${encodeURIComponent(id)}/activate`,
+    method: 'POST',
+    graphql: `mutation ($input: ActivateWorkerInput!) { activateWorker(input: $input) { ${CHANGED} } }`,
+    variables: { input: { workerId: id } },
+    cli: `activate ${quote(id)}`,
+  };
+}
+
+/** The desired state, and the one that heartbeats show: neither follows from the other. */
+function Axes({ worker }: { worker: Worker }) {
   const { schedulingPolicy, drain, status, lastSeen, startedAt } = worker;
   const who = drain && actor(drain.startedByName, drain.startedBy);
   const uptime = useComputed(() => exactLength(now.value - Date.parse(startedAt)));
   return (
     <div class="axes">
-      <Card title="What operators want">
+      <Card title="Desired">
         {schedulingPolicy === 'ACTIVE' ? (
           <>
-            <p class="axis"><Status tone="good">take VMs</Status></p>
-            <p class="small muted">No drain stands.</p>
+            <p class="axis"><Status tone="good">active</Status></p>
+            <p class="small muted">Open for new VMs.</p>
           </>
         ) : (
           <>
-            <p class="axis"><Status tone="warn">be drained</Status>{drain?.startedAt && <span>since <Clock at={drain.startedAt} /> · <Since at={drain.startedAt} /></span>}</p>
-            <p class="small muted break">{[who && `by ${who}`, drain?.reason ? `“${drain.reason}”` : 'no reason was given'].filter(Boolean).join(', ')}{drain?.deadlineAt && <>; due at <Clock at={drain.deadlineAt} /></>}</p>
+            <p class="axis"><Status tone="warn">draining</Status>{drain?.startedAt && <span>since <Clock at={drain.startedAt} /> · <Since at={drain.startedAt} /></span>}</p>
+            <p class="small muted break">{[drain?.reason ? `“${drain.reason}”` : 'no reason given', who && `by ${who}`].filter(Boolean).join(', ')}{drain?.deadlineAt && <>; due <Time at={drain.deadlineAt} />, at <Clock at={drain.deadlineAt} /></>}</p>
           </>
         )}
       </Card>
-      <Card title="What is heard">
+      <Card title="Observed">
         <p class="axis">
           {status === 'OFFLINE'
-            ? <><Status tone="bad">silent</Status><span>since <Clock at={lastSeen} seconds /> · <Since at={lastSeen} /></span></>
-            : <><Status tone="good">online</Status><span>heartbeat <Time at={lastSeen} /></span></>}
+            ? <><Status tone="bad">offline</Status><span>last heartbeat <Clock at={lastSeen} seconds /> · <Since at={lastSeen} /> ago</span></>
+            : <><Status tone="good">online</Status><span>last heartbeat <Time at={lastSeen} /></span></>}
         </p>
-        <p class="small muted">{status === 'OFFLINE' ? <>its agent had started <Time at={startedAt} /></> : <span title={exact(startedAt)}>agent up for {uptime}</span>}</p>
-      </Card>
-      <Card title="Heartbeat intervals">
-        <Intervals beats={beats} />
+        <p class="small muted">{status === 'OFFLINE' ? <>agent started <Time at={startedAt} /></> : <span title={exact(startedAt)}>agent uptime {uptime}</span>}</p>
       </Card>
     </div>
   );
@@ -204,11 +226,11 @@ function Axes({ worker, beats }: { worker: Worker; beats: readonly number[] }) {
 
 function Intervals({ beats }: { beats: readonly number[] }) {
   const seconds = beats.slice(1).map((at, index) => (at - beats[index]!) / 1_000);
-  if (seconds.length < 2) return <p class="small faint">They are drawn as they are heard: {plural(beats.length, 'heartbeat')} so far.</p>;
+  if (seconds.length < 2) return <p class="small faint">Recorded while this page is open: {plural(beats.length, 'heartbeat')} so far.</p>;
   const sorted = [...seconds].sort((a, b) => a - b);
   const usual = sorted[Math.floor(sorted.length / 2)]!;
   const longest = sorted.at(-1)!;
-  const words = `usually ${usual.toFixed(1)} s, at most ${longest.toFixed(1)} s`;
+  const words = `median ${usual.toFixed(1)} s, longest ${longest.toFixed(1)} s`;
   return (
     <>
       <Sparkline values={seconds} limit={usual * 1.5} label={`The last ${seconds.length} intervals: ${words}`} />
@@ -240,7 +262,7 @@ function DrainCard({ worker, current }: { worker: Worker; current: Detail['curre
       {most > 0 && <div class="bar drain-bar" role="img" aria-label={`${most - left} of ${plural(most, 'VM')} gone`}><i style={{ width: `${share(most - left, most)}%` }} /></div>}
       {current && (first ? (
         <>
-          <h3 class="blockers-title">In the way</h3>
+          <h3 class="blockers-title">Blockers</h3>
           <ul class="list blockers">
             {[first, ...others].slice(0, 8).map((blocker) => (
               <li key={`${blocker.kind} ${blocker.vmId}`}>
@@ -252,39 +274,39 @@ function DrainCard({ worker, current }: { worker: Worker; current: Detail['curre
           </ul>
           {others.length > 7 && <p class="small muted more">and {others.length - 7} more</p>}
         </>
-      ) : <p class="notice good more">Nothing is in the way.</p>)}
+      ) : <p class="notice good more">No blockers.</p>)}
       {current && current.metadata.length > 0 && <p class="tags wrap more">{current.metadata.map(({ key, value }) => <span key={key} class="tag">{key}={value}</span>)}</p>}
     </Card>
   );
 }
 
 const BLOCKERS: Record<NonNullable<Detail['current']>['blockers'][number]['kind'], string> = {
-  WORKER_OFFLINE: 'silent', NOT_ACKNOWLEDGED: 'not acknowledged', NO_INVENTORY: 'no inventory', POLICY_HOOK_FAILED: 'hook failed',
+  WORKER_OFFLINE: 'offline', NOT_ACKNOWLEDGED: 'not acknowledged', NO_INVENTORY: 'no inventory', POLICY_HOOK_FAILED: 'hook failed',
   VMS_SET_ASIDE: 'VMs set aside', RESERVED: 'reserved', VM_RUNNING: 'VM', VM_STOPPING: 'VM stopping',
 };
 
 const vmColumns: readonly Column<Vm>[] = [
-  { key: 'name', title: 'VM', width: 'minmax(120px, 1.4fr)', lead: true, phone: 'lead', cell: ({ name, duplicate }) => <>{name}{duplicate && <span class="tag" title="Another worker reports it, too">twice</span>}</> },
+  { key: 'name', title: 'VM', width: 'minmax(120px, 1.4fr)', lead: true, phone: 'lead', cell: ({ name, duplicate }) => <>{name}{duplicate && <span class="tag" title="Another worker reports this VM, too, as during a migration">duplicate</span>}</> },
   { key: 'status', title: 'Status', width: '104px', phone: 'side', cell: ({ status }) => <VmStatusChip bare status={status} /> },
   { key: 'since', title: 'Status for', width: '76px', right: true, phone: 'end', cell: ({ statusSince }) => <Since at={statusSince} /> },
-  { key: 'vcpus', title: 'vCPU', width: '56px', right: true, cell: ({ vcpus }) => (vcpus > 0 ? vcpus : <span class="faint" title="Its worker does not know">?</span>) },
-  { key: 'memory', title: 'Memory', width: '80px', right: true, cell: ({ memoryMb }) => (memoryMb > 0 ? memory(memoryMb) : <span class="faint" title="Its worker does not know">?</span>) },
-  { key: 'id', title: 'Id', width: 'minmax(100px, 1.2fr)', phone: 'second', cell: ({ id }) => <span class="mono faint" title={id}>{id}</span> },
-  { key: 'note', title: 'What its worker says', width: 'minmax(60px, 1.2fr)', cell: ({ note }) => note && <span title={note}>“{note}”</span> },
+  { key: 'vcpus', title: 'vCPU', width: '56px', right: true, cell: ({ vcpus }) => (vcpus > 0 ? vcpus : <span class="faint" title="Not reported by its agent">?</span>) },
+  { key: 'memory', title: 'Memory', width: '80px', right: true, cell: ({ memoryMb }) => (memoryMb > 0 ? memory(memoryMb) : <span class="faint" title="Not reported by its agent">?</span>) },
+  { key: 'id', title: 'ID', width: 'minmax(100px, 1.2fr)', phone: 'second', cell: ({ id }) => <span class="mono faint" title={id}>{id}</span> },
+  { key: 'note', title: 'Note', width: 'minmax(60px, 1.2fr)', cell: ({ note }) => note && <span title={note}>“{note}”</span> },
 ];
 
 function Vms({ detail: { id, vmsConnection: { nodes, totalCount } } }: { detail: Detail }) {
   const more = totalCount > nodes.length ? ` of ${count(totalCount)}` : '';
   return (
-    <Card flush title={<span class="card-title">VMs <span class="faint">{count(nodes.length)}{more}</span></span>} aside={<a class="card-aside" href={href('vms', { q: `worker:${id}` })}>Open</a>} class="has-table">
+    <Card flush title={<span class="card-title">VMs <span class="faint">{count(nodes.length)}{more}</span></span>} aside={<a class="card-aside" href={href('vms', { q: about(id) })}>Open in VMs</a>} class="has-table">
       <Table
         label="VMs of this worker"
         columns={vmColumns}
         rows={nodes}
         id={(vm) => vm.id}
         href={(vm) => href('vms', vm.id)}
-        maxRows={14}
-        empty={<Empty title="No VM is here" />}
+        maxRows={10}
+        empty={<Empty title="No VMs on this worker" />}
       />
     </Card>
   );
@@ -293,16 +315,16 @@ function Vms({ detail: { id, vmsConnection: { nodes, totalCount } } }: { detail:
 function PastDrains({ drains }: { drains: Detail['drains'] }) {
   const past = drains.filter(({ endedAt }) => endedAt);
   return (
-    <Card title="Drains before" aside={<a href={href('drains')}>All</a>}>
+    <Card title="Earlier drains" aside={<a href={href('drains')}>All drains</a>}>
       <ul class="list">
         {past.map(({ id, number, state, reason, startedAt, startedBy, startedByName, endedAt, endedBy, endedByName, endReason }) => (
           <li key={id} class="event dated">
-            {startedAt ? <Clock at={startedAt} /> : <span class="faint">before</span>}
+            {startedAt ? <Clock at={startedAt} /> : <span class="faint">unknown</span>}
             <div>
-              <p class="break">{number}: {reason ? `“${reason}”` : 'no reason given'} <span class="muted">by {actor(startedByName, startedBy) || 'somebody'}</span></p>
+              <p class="break">Drain {number}: {reason ? `“${reason}”` : 'no reason given'}{actor(startedByName, startedBy) && <span class="muted"> by {actor(startedByName, startedBy)}</span>}</p>
               <p class="tiny faint break">
-                {state === 'CANCELED' ? 'canceled before it was complete' : 'complete, then activated'}
-                {startedAt && endedAt && ` after ${exactLength(Date.parse(endedAt) - Date.parse(startedAt))}`} by {actor(endedByName, endedBy) || 'somebody'}{endReason && `, “${endReason}”`}
+                {state === 'CANCELED' ? 'canceled before it was complete' : 'completed, then activated'}
+                {startedAt && endedAt && ` after ${exactLength(Date.parse(endedAt) - Date.parse(startedAt))}`}{actor(endedByName, endedBy) && ` by ${actor(endedByName, endedBy)}`}{endReason && `, “${endReason}”`}
               </p>
             </div>
           </li>
@@ -347,21 +369,32 @@ function Facts({ worker }: { worker: Worker }) {
     ['Revision', count(worker.revision)],
   ];
   return (
-    <Card title="Description">
+    <Card title="Details">
       <dl class="facts">{facts.map(([name, value]) => <><dt key={name}>{name}</dt><dd>{value}</dd></>)}</dl>
     </Card>
   );
 }
 
+/** Events that are shown; the others are on the page of events. */
+const LATEST_EVENTS = 10;
+
 function Events({ id }: { id: string }) {
-  const events = useLastEvents(25, id, { workerIds: [id] }, (event) => event.workerId === id);
+  const events = useLastEvents(LATEST_EVENTS, id, { workerIds: [id] }, (event) => event.workerId === id);
   return (
-    <Card title="Events" aside={<a href={href('events', { q: `worker:${id}` })}>All</a>}>
-      {events.value === null ? <p class="faint">Reading …</p> : events.value.length === 0 ? <p class="faint">The change log has none about it.</p> : (
-        <ul class="list">{events.value.map((event) => <EventLine key={event.id} event={event} without={id} />)}</ul>
+    <Card title="Events">
+      {events.value === null ? <p class="faint">Reading …</p> : events.value.length === 0 ? <p class="faint">No events in the change log.</p> : (
+        <>
+          <ul class="list">{events.value.map((event) => <EventLine key={event.id} event={event} without={id} />)}</ul>
+          <p class="small more"><a href={href('events', { q: about(id) })}>All events of this worker</a></p>
+        </>
       )}
     </Card>
   );
+}
+
+/** A search for what is about a worker. */
+function about(id: string): string {
+  return print([{ key: 'worker', sign: ':', value: id }]);
 }
 
 /** Removes a worker that is gone for good, with all that was known of it. */
@@ -375,7 +408,7 @@ function RemoveDialog({ worker: { id, vmCount, lastSeen }, onClose }: { worker: 
   }
   return (
     <Confirm title={`Remove ${id}`} action="Remove" danger disabled={vmCount > 0 && !isSure.value} onConfirm={remove} onClose={onClose}>
-      <p class="muted">For hosts that do not come back. It has been silent for <Since at={lastSeen} />. Should its agent report again, it registers as a new worker. This cannot be undone.</p>
+      <p class="muted">For hosts that do not come back. Its last heartbeat was <Since at={lastSeen} /> ago. Should its agent report again, it registers as a new worker. This cannot be undone.</p>
       {vmCount > 0 && (
         <>
           <p class="notice warn">{plural(vmCount, 'VM')} {vmCount === 1 ? 'is' : 'are'} counted as lost with it.</p>

@@ -21,6 +21,7 @@ import { ColumnMenu, Table, type Column } from '../components/table';
 import { Since } from '../components/time';
 import { actor, count, memory, plural } from '../format';
 import { useKeys } from '../keyboard';
+import { labelsThatFit } from '../labels';
 import { href, place, setQuery } from '../router';
 import { has, otherWays, toggle, workerSearch } from '../search';
 import { mayOperate } from '../session';
@@ -74,19 +75,24 @@ function cell(draw: (worker: Worker) => preact.ComponentChildren): (id: string) 
   };
 }
 
-/** Since when and why a worker is not as it should be. */
-function Note({ worker }: { worker: Worker }) {
-  const { status, drain, lastSeen } = worker;
-  const parts: preact.ComponentChildren[] = [];
-  if (status === 'OFFLINE') parts.push(<>silent for <Since at={lastSeen} /></>);
+/** Why a worker is not as it should be: the reason that somebody gave comes first, then what is left, and since when. */
+function Note({ worker: { status, drain, lastSeen } }: { worker: Worker }) {
+  const facts: preact.ComponentChildren[] = [];
+  if (status === 'OFFLINE') facts.push(<>no heartbeat for <Since at={lastSeen} /></>);
   if (drain) {
-    if (drain.remainingVms) parts.push(<>{drain.remainingVms} of {Math.max(drain.initialVms ?? 0, drain.remainingVms)} VMs left</>);
-    if (drain.deadlineAt) parts.push(<span class={drain.state === 'OVERDUE' ? 'warn' : ''}>due {relative(Date.parse(drain.deadlineAt), now.value)}</span>);
-    if (drain.reason) parts.push(<>“{drain.reason}”</>);
+    if (drain.remainingVms) facts.push(<>{drain.remainingVms} of {plural(Math.max(drain.initialVms ?? 0, drain.remainingVms), 'VM')} left</>);
+    if (drain.deadlineAt) facts.push(<span class={drain.state === 'OVERDUE' ? 'warn' : ''}>due {relative(Date.parse(drain.deadlineAt), now.value)}</span>);
     const who = actor(drain.startedByName, drain.startedBy);
-    if (drain.startedAt) parts.push(<>since <Since at={drain.startedAt} />{who ? ` by ${who}` : ''}</>);
+    if (drain.startedAt) facts.push(<>draining for <Since at={drain.startedAt} />{who && `, by ${who}`}</>);
   }
-  return <span class="muted">{parts.flatMap((part, index) => (index === 0 ? [part] : [' · ', part]))}</span>;
+  if (facts.length === 0) return null;
+  const reason = drain?.reason ? `“${drain.reason}”` : '';
+  return (
+    <span class={`note${reason ? ' two' : ''}`} onPointerEnter={({ currentTarget }) => { currentTarget.title = currentTarget.innerText; }}>
+      {reason && <span class="ellipsis">{reason}</span>}
+      <span class="ellipsis muted">{facts.flatMap((fact, index) => (index === 0 ? [fact] : [' · ', fact]))}</span>
+    </span>
+  );
 }
 
 /** A label, and a click that asks for workers with it. */
@@ -97,11 +103,26 @@ function LabelTag({ name, value }: { name: string; value: string }) {
     <a
       class="tag"
       tabIndex={-1}
-      title={`${name}=${value}: ${has(query.get('q') ?? '', `label.${name}`, value) ? 'asked for' : 'only these'}`}
+      title={`${name}=${value}: ${has(query.get('q') ?? '', `label.${name}`, value) ? 'remove this filter' : 'filter by this label'}`}
       href={href('workers', { ...Object.fromEntries(query), q })}
     >
       {name}={value}
     </a>
+  );
+}
+
+/** The room for labels in a row, in CSS pixels. */
+const LABELS_WIDTH = 222;
+
+/** The first labels, and how many more there are. */
+function Labels({ labels }: { labels: Worker['labels'] }) {
+  const shown = labelsThatFit(labels, LABELS_WIDTH);
+  const rest = labels.slice(shown.length).map(({ key, value }) => `${key}=${value}`);
+  return (
+    <span class="tags" title={labels.map(({ key, value }) => `${key}=${value}`).join('\n')}>
+      {shown.map(({ key, value }) => <LabelTag key={key} name={key} value={value} />)}
+      {rest.length > 0 && <span class="tag more-labels"><span aria-hidden="true">+{rest.length}</span><span class="visually-hidden">and {rest.join(', ')}</span></span>}
+    </span>
   );
 }
 
@@ -121,20 +142,20 @@ function listRequest(filter: WorkerFilter, sort: string, orderBy: ReturnType<typ
 
 const columns: readonly Column<string>[] = [
   { key: 'id', title: 'Worker', width: 'minmax(104px, 0.9fr)', sort: 'id', lead: true, phone: 'lead', cell: (id) => id },
-  { key: 'status', title: 'Status', width: '126px', phone: 'side', cell: cell((worker) => <Glow of={worker.status}><WorkerStatusChip bare {...worker} /></Glow>) },
-  { key: 'zone', title: 'Zone', width: '104px', sort: 'zone', phone: 'second', cell: cell(({ zone }) => zone ?? <span class="faint">none</span>) },
-  { key: 'cpu', title: 'CPU allocated', width: '132px', right: true, sort: 'cpu', descends: true, cell: cell((worker) => <CpuHistory worker={worker} />) },
-  { key: 'mem', title: 'Memory', width: '104px', right: true, sort: 'mem', descends: true, cell: cell((worker) => <Meter value={worker.memoryUsagePercent} title={`${memory(worker.usedMemoryMb)} of ${memory(worker.memoryMb)} allocated to VMs`} />) },
-  { key: 'vms', title: 'VMs', width: '70px', right: true, sort: 'vms', descends: true, phone: 'end', cell: cell(({ vmCount, maxVms }) => <span title={`${plural(vmCount, 'VM')} of at most ${count(maxVms)}`}><Glow of={vmCount}>{vmCount}</Glow> <span class="faint">/ {maxVms}</span></span>) },
+  { key: 'status', title: 'Status', width: '124px', phone: 'side', cell: cell((worker) => <Glow of={worker.status}><WorkerStatusChip bare {...worker} /></Glow>) },
+  { key: 'zone', title: 'Zone', width: '112px', sort: 'zone', phone: 'second', cell: cell(({ zone }) => zone ?? <span class="faint">none</span>) },
+  { key: 'cpu', title: 'CPU allocated', width: 'var(--cpu-column)', right: true, sort: 'cpu', descends: true, phone: { third: 'CPU' }, cell: cell((worker) => <CpuHistory worker={worker} />) },
+  { key: 'mem', title: 'Memory', width: 'var(--mem-column)', right: true, sort: 'mem', descends: true, phone: { third: 'Mem' }, cell: cell((worker) => <Meter value={worker.memoryUsagePercent} title={`${memory(worker.usedMemoryMb)} of ${memory(worker.memoryMb)} allocated to VMs`} />) },
+  { key: 'vms', title: 'VMs', width: '70px', right: true, sort: 'vms', descends: true, phone: 'end', cell: cell(({ vmCount, maxVms }) => <span title={`${plural(vmCount, 'VM')} of at most ${count(maxVms)}`}><Glow of={vmCount}>{vmCount}</Glow> <span class="faint">/ {maxVms}</span><span class="phone-only">{'\u00a0'}VMs</span></span>) },
   { key: 'free-cpu', title: 'Free cores', width: '86px', right: true, sort: 'free-cpu', descends: true, optional: true, cell: cell(({ freeCpuCores }) => count(freeCpuCores)) },
   { key: 'free-mem', title: 'Free memory', width: '98px', right: true, sort: 'free-mem', descends: true, optional: true, cell: cell(({ freeMemoryMb }) => memory(freeMemoryMb)) },
   { key: 'free-vms', title: 'Free slots', width: '80px', right: true, sort: 'free-vms', descends: true, optional: true, cell: cell(({ freeVmSlots }) => count(freeVmSlots)) },
-  { key: 'seen', title: 'Heartbeat', width: '82px', right: true, sort: 'seen', descends: true, cell: cell(({ lastSeen, status }) => <span class={status === 'OFFLINE' ? 'bad' : ''}><Since at={lastSeen} /></span>) },
-  { key: 'labels', title: 'Labels', width: 'minmax(216px, 2.6fr)', cell: cell(({ labels }) => <span class="tags" title={labels.map(({ key, value }) => `${key}=${value}`).join('\n')}>{labels.map(({ key, value }) => <LabelTag key={key} name={key} value={value} />)}</span>) },
-  { key: 'note', title: 'Since when, and why', width: 'minmax(170px, 2.8fr)', cell: cell((worker) => <Note worker={worker} />) },
+  { key: 'seen', title: 'Heartbeat', width: '78px', right: true, sort: 'seen', descends: true, cell: cell(({ lastSeen, status }) => <span class={status === 'OFFLINE' ? 'bad' : ''}><Since at={lastSeen} /></span>) },
+  { key: 'labels', title: 'Labels', width: `${LABELS_WIDTH}px`, cell: cell(({ labels }) => <Labels labels={labels} />) },
+  { key: 'note', title: 'Reason and since when', width: 'minmax(200px, 3fr)', cell: cell((worker) => <Note worker={worker} />) },
   { key: 'host', title: 'Hostname', width: 'minmax(120px, 1fr)', sort: 'host', optional: true, cell: cell(({ hostname }) => hostname) },
   { key: 'address', title: 'Address', width: '150px', optional: true, cell: cell(({ address }) => <span class="mono">{address}</span>) },
-  { key: 'started', title: 'Agent up', width: '80px', right: true, optional: true, cell: cell(({ startedAt }) => <Since at={startedAt} />) },
+  { key: 'started', title: 'Agent uptime', width: '96px', right: true, optional: true, cell: cell(({ startedAt }) => <Since at={startedAt} />) },
 ];
 
 /** Ids of the workers that match, in the order of the server, as far as they are loaded; the store has the rest. */
@@ -205,7 +226,7 @@ export default function Workers() {
           <CopyAs request={listRequest(search.filter, sort, orderBy)} />
         </div>
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
-        {list.error.value && <p class="bad" role="status">{list.error.value}{ids !== null && ' What is shown may be old.'}</p>}
+        {list.error.value && <p class="bad" role="status">{list.error.value}{ids !== null && ' The data shown may be out of date.'}</p>}
       </header>
       {!isEmptyCluster && <Facets q={q} statuses={counts.data.value?.byStatus ?? all} matching={(counts.data.value?.byZone ?? all)?.zones} zones={all?.zones ?? []} />}
       <Table
@@ -220,9 +241,9 @@ export default function Workers() {
         onSeen={onSeen}
         href={(id) => href('workers', id)}
         selected={mayOperate.value ? selected : undefined}
-        empty={ids === null ? (list.error.value ? <Empty title="The workers cannot be read now">They are shown as soon as the server answers.</Empty> : <Awaited>Reading the workers …</Awaited>) : isEmptyCluster ? <NoWorkers /> : (
+        empty={ids === null ? (list.error.value ? <Empty title="The workers cannot be read now">They appear as soon as the server answers.</Empty> : <Awaited>Reading the workers …</Awaited>) : isEmptyCluster ? <NoWorkers /> : (
           <Empty title="No worker matches">
-            <p>{plural(all?.total ?? 0, 'worker')} {all?.total === 1 ? 'is' : 'are'} registered; none fits <code>{q}</code>.</p>
+            <p>{plural(all?.total ?? 0, 'worker')} {all?.total === 1 ? 'is' : 'are'} registered; none matches <code>{q}</code>.</p>
             <button type="button" class="button" onClick={() => setQuery({ q: null })}>Show all</button>
           </Empty>
         )}
@@ -293,7 +314,7 @@ function Selection({ selected, chosen, loaded, total, onAll, onDrain, onActivate
   const vms = chosen.reduce((sum, { vmCount }) => sum + vmCount, 0);
   const drainable = chosen.some(({ schedulingPolicy }) => schedulingPolicy === 'ACTIVE');
   const activatable = chosen.some(({ schedulingPolicy }) => schedulingPolicy === 'DRAINING');
-  const away = isConnected.value ? undefined : 'Not while the server cannot be reached';
+  const away = isConnected.value ? undefined : 'Not available while the server cannot be reached';
   return (
     <div class="selection" role="region" aria-label="Selected workers">
       <strong>{count(selected.value.size)} selected</strong>

@@ -35,8 +35,8 @@ export function WorkerCurves({ id, isOffline }: { id: string; isOffline: boolean
       label={`of ${id}`}
       {...history}
       drains={drains}
-      empty={isOffline && <p class="muted">No sample was taken in this time: an offline worker has none.</p>}
-      note={usage && !isMeasured(usage) && 'Allocated is what its VMs may use. What the host measures is drawn, too, where its agent sends it.'}
+      empty={isOffline && <p class="muted">No samples in this range: an offline worker sends none.</p>}
+      note={usage && !isMeasured(usage) && 'Allocated is what its VMs may use. What the host measures is shown, too, if its agent reports it.'}
     />
   );
 }

@@ -23,6 +23,8 @@ type RowHistory = ResultOf<typeof RowHistories>['workersConnection']['nodes'][nu
 const RANGE = { rangeSeconds: 6 * 3_600, maxPoints: 36 };
 /** Rows of one question: the most that the API gives at once. */
 const MOST_ROWS = 500;
+/** A curve of fewer points than this tells nothing. */
+const FEWEST_POINTS = 5;
 /** How long a row is seen before it is asked for, so that scrolling asks for nothing, in milliseconds. */
 const REST_MS = 200;
 /** How often the rows that are seen are asked for again, in milliseconds. */
@@ -101,29 +103,33 @@ function disappear(id: string): void {
   readAt.delete(id);
 }
 
-/** The CPU of a worker that is allocated: how it was in the last hours, as a share of its cores, and how it is. */
+/**
+ * The CPU of a worker that is allocated, as a share of its cores: how it is, and beside it how it was in the last hours once
+ * that is known for long enough.
+ */
 export function CpuHistory({ worker: { id, cpuUsagePercent, usedCpuCores, cpuCores } }: { worker: Pick<Worker, 'id' | 'cpuUsagePercent' | 'usedCpuCores' | 'cpuCores'> }) {
   useEffect(() => {
     appear(id);
     return () => disappear(id);
   }, [id]);
-  const now = `${usedCpuCores} of ${plural(cpuCores, 'core')} allocated to VMs`;
   const curves = history(id).value;
-  const lines = [...lineOf('allocated', 'used', curves?.usedCpuCores), ...lineOf('busy', 'measured', curves?.measuredCpuCores)];
+  const lines = [...lineOf('allocated', 'used', curves?.usedCpuCores), ...lineOf('busy', 'measured', curves?.measuredCpuCores)]
+    .filter(({ values }) => values.filter((value) => value !== null).length >= FEWEST_POINTS);
   const cores = Math.max(0, ...curves?.cpuCores?.values.filter((value) => value !== null) ?? []);
-  if (lines.length === 0 || cores === 0) return <Meter value={cpuUsagePercent} title={now} />;
-  const words = `in the last 6 hours ${lines.map((line) => {
+  const meter = <Meter value={cpuUsagePercent} title={`${usedCpuCores} of ${plural(cpuCores, 'core')} allocated to VMs`} />;
+  if (lines.length === 0 || cores === 0) return meter;
+  const words = `CPU in the last 6 hours ${lines.map((line) => {
     const { least, most } = extremesOf(line)!;
     return `${line.name} ${percent(share(least, cores))} to ${percent(share(most, cores))}`;
   }).join(', ')}`;
   return (
-    <span class="meter" title={`${now}; ${words}`}>
-      <span class="row-curve" role="img" aria-label={`CPU ${words}`}>
+    <span class="with-curve">
+      <span class="row-curve" role="img" aria-label={words} title={words}>
         <svg viewBox="0 0 60 18" preserveAspectRatio="none">
           {lines.map(({ role, values }) => <path key={role} class={role} d={sparkPath(values, cores, 60, 18)} />)}
         </svg>
       </span>
-      <span class="figure">{percent(cpuUsagePercent)}</span>
+      {meter}
     </span>
   );
 }
