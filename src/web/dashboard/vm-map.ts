@@ -89,7 +89,10 @@ export function addVms(
   }
 }
 
-/** Zones with their workers, the largest first. Those with nothing to draw are left out. */
+/**
+ * Zones with their workers, those with nothing to draw left out. Zones are in the order of their names, so that each stays
+ * where it is looked for when VMs come and go; workers are in that of their size, which makes rectangles nearly square.
+ */
 export function zonesOf(workers: Iterable<WorkerSums>, measure: Measure): Item[] {
   const zones = new Map<string, Item[]>();
   for (const worker of workers) {
@@ -102,7 +105,7 @@ export function zonesOf(workers: Iterable<WorkerSums>, measure: Measure): Item[]
   }
   return [...zones].map(([zone, items]): Item => ({
     kind: 'zone', id: zone, name: zone || 'in no zone', share: null, state: 'usual', ...total(items), items: largestFirst(items, measure),
-  })).sort(bySize(measure));
+  })).sort((a, b) => Number(a.id === '') - Number(b.id === '') || (a.id < b.id ? -1 : 1));
 }
 
 export function total(items: readonly Amounts[]): Amounts {

@@ -29,7 +29,7 @@ const DrainFields = fragment(`fragment DrainFields on Drain {
   id workerId number state safeToPowerOff reason metadata { key value } revision
   startedAt startedBy startedByName deadlineAt acknowledgedAt completedAt overdueAt
   endedAt endedBy endedByName endReason initialVms remainingVms
-  blockers { kind vmId since message }
+  blockers { kind vmId since note message }
   worker { zone status }
 }`);
 

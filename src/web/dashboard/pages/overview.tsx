@@ -9,7 +9,6 @@ import { revision, type ClusterEvent } from '../api/events';
 import { isConnected } from '../api/live';
 import { fragment, operation, type FragmentType, type ResultOf } from '../api/operation';
 import { useQuery } from '../api/query';
-import { noteOf } from '../blockers';
 import { Card } from '../components/card';
 import { Menu } from '../components/copy';
 import { activateWithUndo } from '../components/drain';
@@ -27,7 +26,7 @@ import { ClusterCurves } from './overview/history';
 
 const NeedyDrain = fragment(`fragment NeedyDrain on Drain {
   id workerId state reason startedAt startedBy startedByName deadlineAt completedAt initialVms remainingVms safeToPowerOff revision
-  blockers { kind vmId since message }
+  blockers { kind vmId since note message }
   worker { ...WorkerFields }
 }`, WorkerFields);
 
@@ -238,7 +237,7 @@ function quoted(drain: Drain): string {
 
 /** The blocker that says most: one with a note of its worker, such as why a VM could not be moved. */
 function telling(blockers: Drain['blockers']): Drain['blockers'][number] {
-  return blockers.find((blocker) => noteOf(blocker) !== null) ?? blockers[0]!;
+  return blockers.find((blocker) => blocker.note !== null) ?? blockers[0]!;
 }
 
 function drainNeeds({ overdue, complete }: AttentionResult): { late: Need[]; safe: Need[] } {

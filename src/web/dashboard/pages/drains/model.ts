@@ -1,7 +1,7 @@
 // Drains as the board has them: in which column each is, in what order, and what its speed lets one expect.
 
 import type { DrainFilter, DrainState } from '../../api/generated';
-import { noteOf, type Blocker } from '../../blockers';
+import type { Blocker } from '../../blockers';
 import { workerSearch } from '../../search';
 
 export type Stage = 'requested' | 'acknowledged' | 'leaving' | 'safe';
@@ -14,12 +14,12 @@ export interface DrainFacts {
   acknowledgedAt: string | null;
   initialVms: number | null;
   remainingVms: number | null;
-  blockers?: readonly Pick<Blocker, 'vmId' | 'message' | 'note'>[];
+  blockers?: readonly Pick<Blocker, 'note'>[];
 }
 
 /** How many VMs stay for a reason: their workers have a note on them. */
 export function heldUp({ blockers = [] }: Pick<DrainFacts, 'blockers'>): number {
-  return blockers.filter((blocker) => noteOf(blocker) !== null).length;
+  return blockers.filter((blocker) => blocker.note !== null).length;
 }
 
 /** How far a drain that stands has come. */
