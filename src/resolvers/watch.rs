@@ -516,3 +516,27 @@ impl StatsWatch {
 fn equal_but_for_revision(one: &ClusterStats, other: &ClusterStats) -> bool {
     ClusterStats { revision: 0, ..one.clone() } == ClusterStats { revision: 0, ..other.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_of_some_workers_is_about_no_others() {
+        let snapshot = Snapshot::empty("a".into());
+        for (ids, id, expected) in [
+            (None, "w1", true),
+            (Some(vec!["w1", "w2"]), "w2", true),
+            (Some(vec!["w1", "w2"]), "w3", false),
+            (Some(Vec::new()), "w1", false),
+        ] {
+            let ids = ids.clone().map(|ids| ids.into_iter().map(str::to_owned).collect());
+            let filter = WorkerFilter { ids, ..WorkerFilter::default() };
+            let heartbeats = Heartbeats { filter: filter.clone(), followed: BTreeMap::new() };
+            let updates = Updates { filter, followed: BTreeMap::new() };
+            let id = WorkerId::parse(id).unwrap();
+            assert_eq!(heartbeats.is_about(&id, &snapshot), expected, "{id}");
+            assert_eq!(updates.is_about(&id, &snapshot), expected, "{id}");
+        }
+    }
+}
