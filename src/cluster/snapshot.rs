@@ -704,7 +704,13 @@ impl Indexes {
         let by =
             |text: fn(&Worker) -> Arc<str>| Index::of(workers.iter().map(|worker| (text(worker), worker.id.clone())));
         let labels = workers.iter().flat_map(|worker| label_texts(worker).map(|text| (text, worker.id.clone())));
-        let mut by_zone = HashMap::<Arc<str>, Vec<VmId>>::new();
+        // Lists that grow leave behind what they have grown out of, which is as much as the index itself.
+        let mut counts = HashMap::<&Arc<str>, usize>::new();
+        for worker in workers {
+            *counts.entry(&worker.identity.zone).or_default() += worker.usage.vms.count_slot_holders();
+        }
+        let with_room = |(zone, count): (&Arc<str>, usize)| (zone.clone(), Vec::with_capacity(count));
+        let mut by_zone: HashMap<Arc<str>, Vec<VmId>> = counts.into_iter().map(with_room).collect();
         for worker in workers {
             let zone = match by_zone.get_mut(&worker.identity.zone) {
                 Some(zone) => zone,

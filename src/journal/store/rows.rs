@@ -198,7 +198,7 @@ async fn vms_of_workers_changed_since(
     transaction: &DatabaseTransaction,
     since: i64,
 ) -> Result<HashMap<WorkerId, WorkerVms>, Error> {
-    let mut vms = HashMap::new();
+    let (mut vms, mut names) = (HashMap::new(), SharedTexts::default());
     let statement = vm::Entity::of_workers_changed_since(ConnectionTrait::get_database_backend(transaction), since);
     let mut rows = transaction.stream_raw(statement).await?;
     while let Some(row) = rows.try_next().await? {
@@ -206,7 +206,7 @@ async fn vms_of_workers_changed_since(
         let worker_id = read_worker_id(&worker_id)?;
         let cells: Vec<VmCells<'_>> = serde_json::from_str(&text)
             .map_err(|reason| BadRow::Vms { worker_id: worker_id.to_string(), reason: Arc::new(reason) })?;
-        let its_vms = cells.into_iter().map(|cells| Ok(Arc::new(read_vm(cells, worker_id.clone())?)));
+        let its_vms = cells.into_iter().map(|cells| Ok(Arc::new(read_vm(cells, worker_id.clone(), &mut names)?)));
         let mut its_vms = its_vms.collect::<Result<Vec<_>, BadRow>>()?;
         // The database may sort by a collation; here it is by code point, as everywhere else.
         its_vms.sort_unstable_by(|one, other| one.id.cmp(&other.id));
@@ -260,7 +260,10 @@ pub fn read_drain(row: drain::Model) -> Result<Drain, BadRow> {
     })
 }
 
-/// Texts that many workers share, such as zones: each is kept once.
+/// How many texts are remembered to be shared. Those of a fleet that share few are then looked up in vain, in a small table.
+const MAX_SHARED_TEXTS: usize = 4_096;
+
+/// Texts that many workers or VMs share, such as zones: each is kept once.
 #[derive(Default)]
 struct SharedTexts(HashSet<Arc<str>>);
 
@@ -270,7 +273,9 @@ impl SharedTexts {
             return known.clone();
         }
         let new = Arc::<str>::from(text);
-        self.0.insert(new.clone());
+        if self.0.len() < MAX_SHARED_TEXTS {
+            self.0.insert(new.clone());
+        }
         new
     }
 }
@@ -473,7 +478,7 @@ fn earlier_host_boot_ids(boots: &Boots) -> Vec<(&str, &str)> {
     boots.earlier.iter().filter_map(|Boot { id, host }| Some((&**id, &**host.as_ref()?))).collect()
 }
 
-fn read_vm(cells: VmCells<'_>, worker_id: WorkerId) -> Result<Vm, BadRow> {
+fn read_vm(cells: VmCells<'_>, worker_id: WorkerId, names: &mut SharedTexts) -> Result<Vm, BadRow> {
     let VmCells(
         id,
         name,
@@ -491,7 +496,7 @@ fn read_vm(cells: VmCells<'_>, worker_id: WorkerId) -> Result<Vm, BadRow> {
     let id = read_vm_id(&id)?;
     Ok(Vm {
         // A VM without a name is named by its id.
-        name: if is_named_by_id { id.shared() } else { (&*name).into() },
+        name: if is_named_by_id { id.shared() } else { names.get(&name) },
         id,
         worker_id,
         status: status.parse()?,
