@@ -36,17 +36,17 @@ pub async fn measure(cluster: &Cluster, server: &Program, column: &mut Column) -
     ] {
         column.time(Figure::steady(name, "ms"), connection, |_| Request::get(&path)).await?;
     }
-    column.time(Figure::told("all workers", "ms"), connection, |_| Request::get("/api/v1/workers")).await?;
+    column.time(Figure::informational("all workers", "ms"), connection, |_| Request::get("/api/v1/workers")).await?;
 
     // Another size, or another worker, each turn: no answer can be one of before.
     let size = |turn: usize| format!("vcpus=4&memory_mb={}", 8_192 + turn);
     let placement = |turn| Request::get(&format!("/api/v1/placement?{}&count=3&distinct=worker", size(turn)));
     column.time(Figure::at_most(PLACEMENT, "placement", "ms"), connection, placement).await?;
     let capacity = |turn| Request::get(&format!("/api/v1/capacity?{}", size(turn)));
-    column.time(Figure::told("capacity", "ms"), connection, capacity).await?;
+    column.time(Figure::informational("capacity", "ms"), connection, capacity).await?;
     let worker = |turn| Fleet::id((middle + turn) % cluster.fleet.workers);
     let plan = |turn| Request::get(&format!("/api/v1/evacuation-plan?id={}", worker(turn)));
-    column.time(Figure::told("evacuation plan of a worker", "ms"), connection, plan).await
+    column.time(Figure::informational("evacuation plan of a worker", "ms"), connection, plan).await
 }
 
 /// Places in the middle of lists.

@@ -46,7 +46,7 @@ pub async fn measure(cluster: &Cluster, server: &Program, column: &mut Column) -
     let of_gateway = |gateway| bodies.iter().skip(gateway).step_by(GATEWAYS).cloned().collect();
     let script: Script = (0..GATEWAYS).map(of_gateway).collect();
     let taken = load(address, &script, BEATING).await? * IN_ONE_BODY as f64;
-    column.add(Figure::told("heartbeats in hundreds", "/s"), taken);
+    column.add(Figure::informational("heartbeats in hundreds", "/s"), taken);
     Ok(())
 }
 

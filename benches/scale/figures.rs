@@ -30,8 +30,8 @@ enum Target {
     AtMost(f64),
     /// At least this with the largest fleet.
     AtLeast(f64),
-    /// It is only told.
-    Told,
+    /// None.
+    Informational,
 }
 
 /// What is measured.
@@ -59,8 +59,8 @@ impl Figure {
     }
 
     /// One of which nothing is wanted, because it is of all there is, or explains another.
-    pub fn told(name: impl Into<String>, unit: &'static str) -> Self {
-        Self::new(name, unit, Target::Told)
+    pub fn informational(name: impl Into<String>, unit: &'static str) -> Self {
+        Self::new(name, unit, Target::Informational)
     }
 
     fn new(name: impl Into<String>, unit: &'static str, target: Target) -> Self {
@@ -175,7 +175,7 @@ fn row(figure: &Figure, values: &[f64]) -> Vec<String> {
         Target::Steady => (format!("<= {STEADY} times"), Some(growth <= STEADY)),
         Target::AtMost(bound) => (format!("<= {bound} {}", figure.unit), Some(last <= bound)),
         Target::AtLeast(bound) => (format!(">= {bound} {}", figure.unit), Some(last >= bound)),
-        Target::Told => (String::new(), None),
+        Target::Informational => (String::new(), None),
     };
     let verdict = match met {
         Some(true) => "met",

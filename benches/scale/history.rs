@@ -133,8 +133,8 @@ pub async fn measure_samples(server: &Program, ready: Instant, column: &mut Colu
     sleep(until(next).saturating_sub(BEFORE)).await;
     let busy = used(server, BEFORE + AFTER).await;
     let idle = idle.mul_f64((BEFORE + AFTER).as_secs_f64() / AFTER.as_secs_f64());
-    column.add(Figure::told("sample of all workers", "ms"), busy.saturating_sub(idle).as_secs_f64() * 1e3);
-    column.add(Figure::told("memory of samples", "MiB"), (server.resident() - before) as f64 / 1_024.0);
+    column.add(Figure::informational("sample of all workers", "ms"), busy.saturating_sub(idle).as_secs_f64() * 1e3);
+    column.add(Figure::informational("memory of samples", "MiB"), (server.resident() - before) as f64 / 1_024.0);
     Ok(())
 }
 
@@ -163,8 +163,11 @@ pub async fn measure_curves(cluster: &Cluster, server: &Program, column: &mut Co
     column.time(Figure::steady("page of workers, with curves", "ms"), connection, |_| sparklines.clone()).await?;
     for (path, unit, bytes) in [("/metrics", "KiB", 1_024.0), ("/metrics/workers", "MiB", 1_048_576.0)] {
         let scrape = Request::get(path);
-        column.time(Figure::told(path, "ms"), connection, |_| scrape.clone()).await?;
-        column.add(Figure::told(format!("size of {path}"), unit), connection.ask(&scrape).await?.len() as f64 / bytes);
+        column.time(Figure::informational(path, "ms"), connection, |_| scrape.clone()).await?;
+        column.add(
+            Figure::informational(format!("size of {path}"), unit),
+            connection.ask(&scrape).await?.len() as f64 / bytes,
+        );
     }
     Ok(())
 }

@@ -152,7 +152,7 @@ async fn measure(cluster: &Cluster, wanted: &Wanted) -> Result<Column> {
     let server = cluster.start().await?;
     let began = Instant::now();
     cluster.fleet.join(&server.client()).await;
-    column.add(Figure::told("all join", "s"), began.elapsed().as_secs_f64());
+    column.add(Figure::informational("all join", "s"), began.elapsed().as_secs_f64());
     if wanted.has("history") {
         history::wait_for_samples(&server).await?;
     }

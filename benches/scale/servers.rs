@@ -66,11 +66,11 @@ pub async fn measure(cluster: &Cluster, column: &mut Column) -> Result<()> {
         let mean = |of: fn(Reads) -> f64| (of(before[place]) + of(after[place])) / 2.0;
         let one = Reads { rate: mean(|reads| reads.rate), cost: mean(|reads| reads.cost) };
         let three = three[place];
-        column.add(Figure::told(format!("{question}, one server"), "/s"), one.rate);
-        column.add(Figure::told(format!("{question}, three servers"), "/s"), three.rate);
+        column.add(Figure::informational(format!("{question}, one server"), "/s"), one.rate);
+        column.add(Figure::informational(format!("{question}, three servers"), "/s"), three.rate);
         column.add(Figure::at_least(TIMES, format!("{question}, three to one"), "times"), three.rate / one.rate);
         let by_cost = SERVERS as f64 * one.cost / three.cost;
-        column.add(Figure::told(format!("{question}, three to one by CPU time"), "times"), by_cost);
+        column.add(Figure::informational(format!("{question}, three to one by CPU time"), "times"), by_cost);
     }
     servers.pop().context("a server")?.kill().await;
     Ok(())

@@ -112,7 +112,7 @@ impl Following {
         let before = server.resident();
         let (heard, mut readers) = self.begin(cluster.fleet, &server.address, count).await?;
         let memory = (server.resident() - before) as f64 / count as f64;
-        column.add(Figure::told(format!("following {}, memory of a socket", self.name()), "KiB"), memory);
+        column.add(Figure::informational(format!("following {}, memory of a socket", self.name()), "KiB"), memory);
 
         let mut connection = Connection::open(&server.address).await?;
         let (mut times, mut began, mut cpu) = (Vec::new(), Instant::now(), server.cpu_time());
@@ -139,8 +139,11 @@ impl Following {
         }
         let cost = (server.cpu_time() - cpu).as_secs_f64() * 1e6 / (times.len() * count) as f64;
         ensure!(heard.count() == count, "{} messages to {count} sockets", heard.count());
-        column.add(Figure::told(format!("following {}, until the last has heard", self.name()), "ms"), median(times));
-        column.add(Figure::told(format!("following {}, CPU of a message", self.name()), "us"), cost);
+        column.add(
+            Figure::informational(format!("following {}, until the last has heard", self.name()), "ms"),
+            median(times),
+        );
+        column.add(Figure::informational(format!("following {}, CPU of a message", self.name()), "us"), cost);
         readers.shutdown().await;
         server.kill().await;
         Ok(())

@@ -704,7 +704,7 @@ impl Indexes {
         let by =
             |text: fn(&Worker) -> Arc<str>| Index::of(workers.iter().map(|worker| (text(worker), worker.id.clone())));
         let labels = workers.iter().flat_map(|worker| label_texts(worker).map(|text| (text, worker.id.clone())));
-        // Lists that grow leave behind what they have grown out of, which is as much as the index itself.
+        // Each list is allocated at its final size: one that doubles frees blocks that are as large as the index together.
         let mut counts = HashMap::<&Arc<str>, usize>::new();
         for worker in workers {
             *counts.entry(&worker.identity.zone).or_default() += worker.usage.vms.count_slot_holders();
@@ -712,11 +712,9 @@ impl Indexes {
         let with_room = |(zone, count): (&Arc<str>, usize)| (zone.clone(), Vec::with_capacity(count));
         let mut by_zone: HashMap<Arc<str>, Vec<VmId>> = counts.into_iter().map(with_room).collect();
         for worker in workers {
-            let zone = match by_zone.get_mut(&worker.identity.zone) {
-                Some(zone) => zone,
-                None => by_zone.entry(worker.identity.zone.clone()).or_default(),
-            };
-            zone.extend(worker.slot_holders().map(|vm| vm.id.clone()));
+            if let Some(ids) = by_zone.get_mut(&worker.identity.zone) {
+                ids.extend(worker.slot_holders().map(|vm| vm.id.clone()));
+            }
         }
         let mut by_status = StatusIndex::default();
         for status in [WorkerStatus::Active, WorkerStatus::Draining, WorkerStatus::Offline] {

@@ -80,6 +80,7 @@ impl<T> SortedList<T> {
             rest = rest.saturating_sub(chunk.len());
             chunks.push(Arc::new(chunk.into()));
         }
+        debug_assert_eq!(len, chunks.iter().map(|chunk: &Arc<Chunk<T>>| chunk.elements.len()).sum::<usize>());
         Self { chunks: Arc::new(chunks), len }
     }
 }

@@ -65,7 +65,7 @@ impl LivenessForecast {
     }
 
     /// The workers that are online at one moment and offline at another, later one. They are looked for once, however many
-    /// ask for the same two moments; who asks at a later revision may be told of some that were heard since.
+    /// ask for the same two moments: who asks at a later revision finds some among them that were heard since.
     pub(super) fn fallen_silent(&self, before: &Arc<View>, now: &Arc<View>) -> Arc<[WorkerId]> {
         let (epoch, between) = (now.snapshot.epochs.latest(), before.now..now.now);
         let mut last = self.silent.lock().unwrap_or_else(PoisonError::into_inner);

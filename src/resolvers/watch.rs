@@ -385,8 +385,10 @@ impl Topic for Heartbeats {
         changed_workers(revision, snapshot)
     }
 
-    fn changed_by_clock(&self, _: &Arc<View>, silent: &[WorkerId]) -> Vec<WorkerId> {
-        silent.iter().filter(|id| may_match(&self.filter, id)).cloned().collect()
+    fn changed_by_clock(&self, now: &Arc<View>, silent: &[WorkerId]) -> Vec<WorkerId> {
+        // One that was heard after they were looked for has a message of its own for that.
+        let is_silent = |id: &WorkerId| now.find_worker(id.as_str()).is_some_and(|worker| !worker.is_healthy());
+        silent.iter().filter(|id| may_match(&self.filter, id) && is_silent(id)).cloned().collect()
     }
 
     fn followed(&self) -> impl Iterator<Item = &WorkerId> {

@@ -32,8 +32,8 @@ pub(super) trait Topic: Send {
     /// Whether there may be something to tell of a worker that has changed.
     fn is_about(&self, id: &WorkerId, snapshot: &Snapshot) -> bool;
 
-    /// The workers of which there may be something to tell after any number of changes since a revision, and perhaps others
-    /// that [`is_about`](Self::is_about) knows.
+    /// The workers of which there may be something to tell after any number of changes since a revision. May name others: the
+    /// caller drops those that [`is_about`](Self::is_about) rejects.
     fn changed_since(&self, revision: u64, snapshot: &Snapshot) -> Vec<WorkerId>;
 
     /// The workers of which there may be something to tell because time has gone on until now: these fell silent.

@@ -88,7 +88,7 @@ pub async fn changes_since(
 ) -> Result<Changes, Error> {
     let since = signed(base.revision);
     let mut changes = Changes::default();
-    let mut texts = SharedTexts::default();
+    let mut texts = WorkerTexts::default();
     let mut worker_of = |row: worker::Model, parts: &mut WorkerParts| {
         let known = base.find_worker(&row.id);
         let unchanged = known.filter(|_| row.vms_revision <= since);
@@ -267,6 +267,15 @@ const MAX_SHARED_TEXTS: usize = 4_096;
 #[derive(Default)]
 struct SharedTexts(HashSet<Arc<str>>);
 
+/// The texts of workers. Values of labels have a table of their own: those that no other worker has, such as inventory
+/// numbers, would fill that of the others.
+#[derive(Default)]
+struct WorkerTexts {
+    /// Zones, capabilities and keys of labels.
+    names: SharedTexts,
+    label_values: SharedTexts,
+}
+
 impl SharedTexts {
     fn get(&mut self, text: &str) -> Arc<str> {
         if let Some(known) = self.0.get(text) {
@@ -285,12 +294,11 @@ fn read_worker(
     id: WorkerId,
     vms: WorkerVms,
     drain: Option<Arc<Drain>>,
-    texts: &mut SharedTexts,
+    WorkerTexts { names, label_values }: &mut WorkerTexts,
 ) -> Result<Worker, BadRow> {
     let worker::Labels(labels) = row.labels;
     let worker::Capabilities(capabilities) = row.capabilities;
-    let mut capabilities: Vec<_> = capabilities.iter().map(|capability| texts.get(capability)).collect();
-    capabilities.shrink_to_fit();
+    let capabilities = capabilities.iter().map(|capability| names.get(capability)).collect();
     let policy_error = match (row.policy_error, row.policy_error_at, row.policy_error_revision) {
         (Some(message), Some(since), Some(revision)) => Some(Arc::new(PolicyError {
             message: message.into(),
@@ -304,8 +312,8 @@ fn read_worker(
         identity: Arc::new(Identity {
             hostname: row.hostname.into(),
             address: row.address.into(),
-            zone: texts.get(&row.zone),
-            labels: labels.iter().map(|(key, value)| (texts.get(key), texts.get(value))).collect(),
+            zone: names.get(&row.zone),
+            labels: labels.iter().map(|(key, value)| (names.get(key), label_values.get(value))).collect(),
             capabilities,
             cpu_cores: unsigned("cpu_cores", row.cpu_cores)?,
             memory_mb: unsigned("memory_mb", row.memory_mb)?,
