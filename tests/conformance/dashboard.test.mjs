@@ -329,7 +329,7 @@ describe('dashboard', () => {
         event('WORKER_OFFLINE', 20), event('VM_STARTED', 10), event('VM_FAILED', 9, 'w2', { zone: 'b' }),
       ];
       const lines = folded(log, 60_000);
-      assert.deepEqual(lines.map(({ event, fold }) => (fold ? `${fold.sort} ${fold.events.length}` : event.kind)), [
+      assert.deepEqual(lines.map(({ event, fold }) => (fold ? `${fold.kind} ${fold.events.length}` : event.kind)), [
         'VM_CHANGED', 'VM_STARTED', 'VM_FAILED', 'churn 4', 'failed 4', 'WORKER_DRAIN_STARTED', 'WORKER_OFFLINE',
       ]);
       assert.deepEqual(lines.flatMap(({ event, fold }) => (fold ? fold.events : [event])).map(({ id }) => id).sort(), log.map(({ id }) => id).sort());
@@ -340,12 +340,12 @@ describe('dashboard', () => {
       assert.equal(foldSearch(churn), null);
       assert.equal(foldTitle(failed), '4 VMs failed on 2 workers');
       assert.equal(foldSearch(failed), 'status:failed');
-      assert.equal(foldSearch({ sort: 'failed', events: failed.events.slice(0, 3) }), 'status:failed zone:a');
-      assert.equal(foldSearch({ sort: 'failed', events: [{ ...failed.events[0], workerId: 'rack 7' }] }), 'status:failed worker:"rack 7"');
+      assert.equal(foldSearch({ kind: 'failed', events: failed.events.slice(0, 3) }), 'status:failed zone:a');
+      assert.equal(foldSearch({ kind: 'failed', events: [{ ...failed.events[0], workerId: 'rack 7' }] }), 'status:failed worker:"rack 7"');
       const twice = failed.events.map((one) => ({ ...one, vmId: one.workerId }));
-      assert.equal(foldTitle({ sort: 'failed', events: twice }), '2 VMs failed on 2 workers, 4 times in all');
+      assert.equal(foldTitle({ kind: 'failed', events: twice }), '2 VMs failed on 2 workers, 4 times in all');
       // Without a period they are one line each, of all time.
-      assert.deepEqual(folded(log, Infinity).flatMap(({ fold }) => (fold ? [`${fold.sort} ${fold.events.length}`] : [])), ['churn 6', 'failed 5']);
+      assert.deepEqual(folded(log, Infinity).flatMap(({ fold }) => (fold ? [`${fold.kind} ${fold.events.length}`] : [])), ['churn 6', 'failed 5']);
     });
 
     test('workers without a zone are what the zones lack of the whole', async () => {

@@ -10,21 +10,21 @@ import { agrees } from './dashboard.mjs';
 import { Browser } from './visit.mjs';
 
 /** Kinds that are folded, and with what. */
-const SORTS = { vm_started: 'churn', vm_changed: 'churn', vm_stopped: 'churn', vm_moved: 'churn', vm_failed: 'failed', vm_lost: 'lost', vm_vanished: 'vanished' };
-/** So many of a sort in a minute are one line. */
+const FOLD_KINDS = { vm_started: 'churn', vm_changed: 'churn', vm_stopped: 'churn', vm_moved: 'churn', vm_failed: 'failed', vm_lost: 'lost', vm_vanished: 'vanished' };
+/** So many of one kind of fold in a minute are one line. */
 const FEWEST = 4;
 
 const vms = (worker, many, status) => Array.from({ length: many }, (_, index) => ({ id: `${worker}-vm-${index}`, name: `vm ${index}`, status, vcpus: 1, memory_mb: 512 }));
 
-/** The lines that a log, newest first, is folded to: cursors, or sorts with their numbers. */
+/** The lines that a log, newest first, is folded to: cursors, or kinds of folds with their numbers. */
 function linesOf(events) {
-  const keyOf = ({ kind, at }) => (SORTS[kind] ? `${SORTS[kind]} ${at.slice(0, 16)}` : '');
+  const keyOf = ({ kind, at }) => (FOLD_KINDS[kind] ? `${FOLD_KINDS[kind]} ${at.slice(0, 16)}` : '');
   const groups = new Map();
   for (const event of events) groups.set(keyOf(event), [...groups.get(keyOf(event)) ?? [], event]);
   return events.flatMap((event) => {
     const group = groups.get(keyOf(event));
-    if (!SORTS[event.kind] || group.length < FEWEST) return [event.cursor];
-    return group[0] === event ? [`${SORTS[event.kind]} ${group.length}`] : [];
+    if (!FOLD_KINDS[event.kind] || group.length < FEWEST) return [event.cursor];
+    return group[0] === event ? [`${FOLD_KINDS[event.kind]} ${group.length}`] : [];
   });
 }
 

@@ -65,19 +65,19 @@ const MOST_OF_FOLD = 50;
 /** Events as one line, which opens. With `isMore`, there may be older ones that were not read. */
 function FoldLine({ fold, isMore, without }: { fold: Fold<ClusterEvent>; isMore: boolean; without?: string }) {
   const isOpen = useSignal(false);
-  const { events, sort } = fold;
+  const { events, kind } = fold;
   const search = foldSearch(fold);
-  const kinds = sort === 'churn' ? foldKinds(fold) : '';
+  const kinds = kind === 'churn' ? foldKinds(fold) : '';
   return (
-    <li class="event" data-fold={sort} data-count={events.length}>
+    <li class="event" data-fold={kind} data-count={events.length}>
       <Clock at={events[0]!.at} />
       <div>
         <details class="fold" onToggle={(event) => { isOpen.value = event.currentTarget.open; }}>
-          <summary class={sort === 'churn' ? '' : 'bad'}>{isMore && 'At least '}{foldTitle(fold)}</summary>
+          <summary class={kind === 'churn' ? '' : 'bad'}>{isMore && 'At least '}{foldTitle(fold)}</summary>
           {isOpen.value && (
             <ul class="list">
               {events.slice(0, MOST_OF_FOLD).map((event) => <EventLine key={event.id} event={event} without={without} />)}
-              {events.length > MOST_OF_FOLD && <li class="tiny muted">and {count(events.length - MOST_OF_FOLD)} more: <a href={href('events', { q: sort === 'churn' ? 'kind:vm' : `kind:vm_${sort}` })}>all in Events</a></li>}
+              {events.length > MOST_OF_FOLD && <li class="tiny muted">and {count(events.length - MOST_OF_FOLD)} more: <a href={href('events', { q: kind === 'churn' ? 'kind:vm' : `kind:vm_${kind}` })}>all in Events</a></li>}
             </ul>
           )}
         </details>
@@ -93,7 +93,7 @@ export function EventLines({ events, most, isCut = false, without }: { events: r
   return (
     <ul class="list">
       {lines.slice(0, most).map(({ event, fold }) => (fold
-        ? <FoldLine key={`${fold.sort} ${fold.events.at(-1)!.id}`} fold={fold} isMore={isCut} without={without} />
+        ? <FoldLine key={`${fold.kind} ${fold.events.at(-1)!.id}`} fold={fold} isMore={isCut} without={without} />
         : <EventLine key={event.id} event={event} without={without} />))}
     </ul>
   );

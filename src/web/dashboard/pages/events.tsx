@@ -224,7 +224,7 @@ function rowsOf(events: readonly LogEvent[], others: readonly LogEvent[] | null,
   const lines = (events: readonly LogEvent[]): Row[] => folded(events, FOLD_PERIOD_MS).flatMap(({ event, fold }): Row[] => {
     if (!fold) return [{ id: event.id, event }];
     const isOpen = open.size > 0 && fold.events.some((one) => open.has(openKey(one)));
-    const row = { id: `${fold.sort} ${fold.events.at(-1)!.id}`, event, fold, isOpen };
+    const row = { id: `${fold.kind} ${fold.events.at(-1)!.id}`, event, fold, isOpen };
     return isOpen ? [row, ...fold.events.map((event) => ({ id: event.id, event, isInside: true }))] : [row];
   });
   const oldest = events.at(-1);
@@ -243,9 +243,9 @@ function theirs(events: readonly LogEvent[]): string {
 }
 
 function FoldCell({ fold, isOpen = false }: { fold: Fold<LogEvent>; isOpen?: boolean }) {
-  const kinds = fold.sort === 'churn' ? foldKinds(fold) : '';
+  const kinds = fold.kind === 'churn' ? foldKinds(fold) : '';
   return (
-    <span class={`event-message${fold.sort === 'churn' ? '' : ' bad'}`}>
+    <span class={`event-message${fold.kind === 'churn' ? '' : ' bad'}`}>
       <span class="fold-sign" aria-hidden="true">{isOpen ? '▾' : '▸'}</span>{foldTitle(fold)}, {foldSpan(fold)}
       {kinds && <span class="faint"> · {kinds}</span>}
       <span class="visually-hidden">, {isOpen ? 'shown one by one' : 'folded'}</span>
@@ -264,7 +264,7 @@ const columns: readonly Column<Row>[] = [
   { key: 'time', title: 'Time', width: '116px', phone: 'end', cell: ({ event, fold, isEnd }) => <><time dateTime={event.at} title={exact(event.at)}>{clock(event.at, true)}</time>{!fold && !isEnd && <span class="phone-only">&nbsp;· {who(event)}</span>}</> },
   { key: 'kind', title: 'Kind', width: '138px', phone: 'second', cell: ({ event, fold, isEnd }) => {
     const tone = isEnd ? 'quiet' : toneOf(event);
-    return isEnd ? '' : <span class={`status bare ${tone === 'quiet' ? 'none' : tone}`}>{tone !== 'quiet' && <Shape tone={tone} />}{fold?.sort === 'churn' ? 'VM events' : kindName(event.kind)}</span>;
+    return isEnd ? '' : <span class={`status bare ${tone === 'quiet' ? 'none' : tone}`}>{tone !== 'quiet' && <Shape tone={tone} />}{fold?.kind === 'churn' ? 'VM events' : kindName(event.kind)}</span>;
   } },
   { key: 'what', title: 'What happened', width: 'minmax(320px, 5fr)', lead: true, phone: 'lead', cell: (row) => (row.fold ? <FoldCell fold={row.fold} isOpen={row.isOpen} /> : <MessageCell {...row} />) },
   { key: 'worker', title: 'Worker', width: 'minmax(80px, 140px)', optional: true, cell: ({ event, fold }) => (fold ? <span class="muted">{several(fold.events.map(({ workerId }) => workerId), 'worker')}</span> : event.workerId ?? '') },
@@ -384,7 +384,7 @@ export default function Events() {
           of={`${log.answered.value} ${search.words.join(' ')}`}
           onEnd={onEnd}
           onScroll={(to) => { top.current = to; if (to <= 8 && log.waiting.peek().length > 0 && !isHeld()) log.show(); }}
-          data={({ event, fold, isEnd }): Record<`data-${string}`, string> => (isEnd ? { 'data-end': '' } : fold ? { 'data-fold': fold.sort, 'data-count': String(fold.events.length) } : { 'data-cursor': event.cursor })}
+          data={({ event, fold, isEnd }): Record<`data-${string}`, string> => (isEnd ? { 'data-end': '' } : fold ? { 'data-fold': fold.kind, 'data-count': String(fold.events.length) } : { 'data-cursor': event.cursor })}
           href={(row) => (row.isEnd ? href('events', { q: withTerm(q, 'until', row.event.at) }) : row.fold ? toggled(row) : href('events', { ...Object.fromEntries(query), event: row.event.cursor }))}
           empty={all === null ? null : <NoEvents q={q} looked={all.length} hasOlder={log.hasOlder.value} onMore={() => { void log.older(); }} />}
         />
