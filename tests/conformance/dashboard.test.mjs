@@ -355,6 +355,15 @@ describe('dashboard', () => {
       assert.deepEqual(withoutZone({ workers: 1 }, []), { workers: 1 });
     });
 
+    test('what was read is said in a sentence, and that there is nothing older, of what', () => {
+      assert.equal(model.readText(100, 100), '100 events read');
+      assert.equal(model.readText(12, 1_000), '12 of the 1,000 events read');
+      assert.equal(model.noOlderText(search('')), 'the log has no older ones');
+      assert.equal(model.noOlderText(search('disk')), 'the log has no older ones', 'words are looked for in all that is read');
+      assert.equal(model.noOlderText(search('kind:drain')), 'no older one matches');
+      assert.equal(model.noOlderText(search('kind:drain since:15m')), 'none is older in this time');
+    });
+
     test('bars hold every event once', () => {
       const bars = model.histogram([{ at: 0, isBad: false }, { at: 5, isBad: true }, { at: 99, isBad: false }, { at: 100, isBad: false }], 0, 100, 10);
       assert.deepEqual(bars.map(({ total }) => total), [2, 0, 0, 0, 0, 0, 0, 0, 0, 2]);

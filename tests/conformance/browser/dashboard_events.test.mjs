@@ -64,7 +64,7 @@ describe('events of a fleet', () => {
     const rows = await rowsOf(visit);
     const told = rows.reduce((sum, row) => sum + (Number(/ (\d+)$/.exec(row)?.[1]) || 1), 0);
     assert.equal(told, events.length, 'each event is in one line');
-    await visit.sees(new RegExp(`of the ${events.length} events read, back to [\\d:]+; the log has no older ones`));
+    await visit.sees(new RegExp(`^${events.length} events read, back to [\\d:]+; the log has no older ones$`, 'm'));
     // Drains are a line each, and so is what is told of workers.
     const drained = events.find(({ kind }) => kind === 'worker_drain_started');
     assert.ok(rows.includes(drained.cursor));

@@ -22,7 +22,7 @@ import { href, place, setQuery } from '../router';
 import { has, print, toggle } from '../search';
 import { isIn } from '../session';
 import { clock, exact, relative, serverNow, now } from '../time';
-import { eventSearch, hasWords, histogram, kindName, withTerm, type Bar, type EventSearch } from './events/model';
+import { eventSearch, hasWords, histogram, kindName, noOlderText, readText, withTerm, type Bar, type EventSearch } from './events/model';
 
 const LogFields = fragment(`fragment LogFields on ClusterEvent {
   id cursor revision position at kind workerId vmId vmName vmStatus previousStatus zone reservationId
@@ -356,7 +356,7 @@ export default function Events() {
         <Histogram
           read={all}
           events={rows}
-          until={search.until}
+          search={search}
           hasOlder={log.hasOlder.value}
           onMore={() => { void log.older(); }}
           onChoose={(from) => set(withTerm(q, 'until', new Date(from).toISOString()))}
@@ -437,15 +437,16 @@ function requestOf({ filter, since, until }: EventSearch): Request {
 }
 
 /** When the events were that were read, as bars: where much happened, and where there was trouble. */
-function Histogram({ read, events, until, hasOlder, onMore, onChoose }: {
+function Histogram({ read, events, search, hasOlder, onMore, onChoose }: {
   /** All that were read, whose time is the axis, and those of them that match. */
   read: readonly LogEvent[];
   events: readonly LogEvent[];
-  until: string | null;
+  search: EventSearch;
   hasOlder: boolean;
   onMore: () => void;
   onChoose: (from: number) => void;
 }) {
+  const { until } = search;
   const oldest = Date.parse(read.at(-1)!.at);
   const bars = useMemo(() => {
     const to = until === null ? serverNow() : Date.parse(read[0]!.at);
@@ -456,7 +457,6 @@ function Histogram({ read, events, until, hasOlder, onMore, onChoose }: {
   const most = Math.max(1, ...bars.map(({ total }) => total));
   const step = bars.length > 1 ? bars[1]!.from - bars[0]!.from : 1_000;
   const title = ({ from, total, bad }: Bar): string => `${clock(from, true)}: ${plural(total, 'event')}${bad > 0 ? `, ${count(bad)} of trouble` : ''}`;
-  const matching = events.length === read.length ? '' : `${count(events.length)} `;
   return (
     <figure class="events-spread">
       {bars.length >= FEWEST_BARS && (
@@ -472,8 +472,8 @@ function Histogram({ read, events, until, hasOlder, onMore, onChoose }: {
       <figcaption class="tiny muted">
         <span class="faint screen-only">{clock(oldest, true)}</span>
         <span>
-          {matching}of the {plural(read.length, 'event')} read, back to {clock(oldest, true)}
-          {hasOlder ? <>; <button type="button" class="link" onClick={onMore}>read more</button></> : '; the log has no older ones'}
+          {readText(events.length, read.length)}, back to {clock(oldest, true)}
+          {hasOlder ? <>; <button type="button" class="link" onClick={onMore}>read more</button></> : `; ${noOlderText(search)}`}
         </span>
         <span class="faint screen-only">{until === null ? 'now' : clock(read[0]!.at, true)}</span>
       </figcaption>

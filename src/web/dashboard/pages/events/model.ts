@@ -1,6 +1,7 @@
 // What a search asks for of events, in the words of the search language.
 
 import type { ClusterEventKind, EventActor, EventFilter } from '../../api/generated';
+import { count, plural } from '../../format';
 import { print, terms } from '../../search';
 import { milliseconds } from '../../time';
 
@@ -132,4 +133,15 @@ export function histogram(events: readonly { at: number; isBad: boolean }[], fro
     if (isBad) bar.bad += 1;
   }
   return result;
+}
+
+/** How many of the events that were read match: `100 events read`, `12 of the 100 events read`. */
+export function readText(matching: number, read: number): string {
+  return `${matching === read ? '' : `${count(matching)} of the `}${plural(read, 'event')} read`;
+}
+
+/** Why there is nothing older to be read. */
+export function noOlderText({ filter, since }: EventSearch): string {
+  if (since !== null) return 'none is older in this time';
+  return Object.keys(filter).length > 0 ? 'no older one matches' : 'the log has no older ones';
 }
