@@ -18,7 +18,7 @@ import { toastError } from '../components/toast';
 import { folded, foldKinds, foldSearch, foldSpan, foldTitle, isChurn, type Fold } from '../event-folds';
 import { actor as actorOf, count, plural } from '../format';
 import { useKeys } from '../keyboard';
-import { href, place, setQuery } from '../router';
+import { href, hrefHere, place, setQuery } from '../router';
 import { has, print, toggle } from '../search';
 import { isIn } from '../session';
 import { clock, exact, relative, serverNow, now } from '../time';
@@ -325,7 +325,7 @@ export default function Events() {
     const keys = new Set(open.split(',').filter(Boolean));
     if (isOpen) for (const event of fold!.events) keys.delete(openKey(event));
     else keys.add(openKey(fold!.events.at(-1)!));
-    return href('events', { ...Object.fromEntries(query), open: [...keys].join(',') });
+    return hrefHere({ open: [...keys].join(',') });
   };
   useKeys({ n: showNew });
   const set = (next: string): void => setQuery({ q: next || null }, { keep: true });
@@ -385,7 +385,7 @@ export default function Events() {
           onEnd={onEnd}
           onScroll={(to) => { top.current = to; if (to <= 8 && log.waiting.peek().length > 0 && !isHeld()) log.show(); }}
           data={({ event, fold, isEnd }): Record<`data-${string}`, string> => (isEnd ? { 'data-end': '' } : fold ? { 'data-fold': fold.kind, 'data-count': String(fold.events.length) } : { 'data-cursor': event.cursor })}
-          href={(row) => (row.isEnd ? href('events', { q: withTerm(q, 'until', row.event.at) }) : row.fold ? toggled(row) : href('events', { ...Object.fromEntries(query), event: row.event.cursor }))}
+          href={(row) => (row.isEnd ? hrefHere({ q: withTerm(q, 'until', row.event.at), open: null }) : row.fold ? toggled(row) : hrefHere({ event: row.event.cursor }))}
           empty={all === null ? null : <NoEvents q={q} looked={all.length} hasOlder={log.hasOlder.value} onMore={() => { void log.older(); }} />}
         />
         {fresh > 0 && <button type="button" class="events-pill" onClick={showNew}><span aria-hidden="true">↑</span> {plural(fresh, 'new event')} <kbd>n</kbd></button>}
