@@ -76,6 +76,8 @@ describe('events of a fleet', () => {
     const failed = events.filter(({ kind }) => kind === 'vm_failed');
     await visit.sees(/7 VMs failed on 2 workers/);
     assert.equal(await visit.page.$eval('[data-fold=failed] a.fold-link', (link) => new URL(link.href).searchParams.get('q')), 'status:failed zone:us-west-1a');
+    const isExpanded = () => visit.page.$eval('.events-log [data-fold=failed] .td.lead a', (link) => link.ariaExpanded);
+    assert.equal(await isExpanded(), 'false');
     await visit.page.focus('.events-log');
     for (let step = 0; step <= at; step += 1) await visit.page.keyboard.press('j');
     await visit.page.keyboard.press('Enter');
@@ -84,6 +86,7 @@ describe('events of a fleet', () => {
       const open = await rowsOf(visit);
       return failed.filter(({ cursor }) => open.filter((row) => row === cursor).length !== 1).map(({ cursor }) => `${cursor} is not there once`);
     });
+    assert.equal(await isExpanded(), 'true');
     await visit.judge('events-unfolded');
     await visit.page.reload({ waitUntil: 'load' });
     await visit.page.waitForSelector(`[data-cursor="${failed[0].cursor}"]`);

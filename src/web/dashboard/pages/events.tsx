@@ -248,6 +248,7 @@ function FoldCell({ fold, isOpen = false }: { fold: Fold<LogEvent>; isOpen?: boo
     <span class={`event-message${fold.kind === 'churn' ? '' : ' bad'}`}>
       <span class="fold-sign" aria-hidden="true">{isOpen ? '▾' : '▸'}</span>{foldTitle(fold)}, {foldSpan(fold)}
       {kinds && <span class="faint"> · {kinds}</span>}
+      {/* For who moves over the rows with keys, and does not come to the link that says it, too. */}
       <span class="visually-hidden">, {isOpen ? 'shown one by one' : 'folded'}</span>
     </span>
   );
@@ -386,6 +387,7 @@ export default function Events() {
           onScroll={(to) => { top.current = to; if (to <= 8 && log.waiting.peek().length > 0 && !isHeld()) log.show(); }}
           data={({ event, fold, isEnd }): Record<`data-${string}`, string> => (isEnd ? { 'data-end': '' } : fold ? { 'data-fold': fold.kind, 'data-count': String(fold.events.length) } : { 'data-cursor': event.cursor })}
           href={(row) => (row.isEnd ? hrefHere({ q: withTerm(q, 'until', row.event.at), open: null }) : row.fold ? toggled(row) : hrefHere({ event: row.event.cursor }))}
+          isExpanded={({ fold, isOpen }) => (fold ? isOpen : undefined)}
           empty={all === null ? null : <NoEvents q={q} looked={all.length} hasOlder={log.hasOlder.value} onMore={() => { void log.older(); }} />}
         />
         {fresh > 0 && <button type="button" class="events-pill" onClick={showNew}><span aria-hidden="true">↑</span> {plural(fresh, 'new event')} <kbd>n</kbd></button>}
