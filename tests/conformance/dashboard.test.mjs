@@ -348,6 +348,191 @@ describe('dashboard', () => {
       assert.deepEqual(folded(log, Infinity).flatMap(({ fold }) => (fold ? [`${fold.kind} ${fold.events.length}`] : [])), ['churn 6', 'failed 5']);
     });
 
+    describe('log', () => {
+      let log;
+      before(async () => { log = await load('pages/events/log'); });
+
+      /** A server's log, newest first, in which VMs change, so many times in a minute, and every so many events there is a drain. */
+      function history(length, inMinute = 1_000, drainEvery = 50) {
+        const event = (number) => ({
+          id: `e${number}`, revision: number, position: 0, kind: number % drainEvery === 0 ? 'WORKER_DRAIN_STARTED' : 'VM_CHANGED',
+          at: new Date(NOON + Math.floor(number / inMinute) * 60_000).toISOString(), workerId: 'w1', vmId: 'v1', zone: 'a',
+        });
+        let all = Array.from({ length }, (_, index) => event(length - index));
+        const isOther = ({ kind }) => kind !== 'VM_CHANGED';
+        const page = (events, size) => ({ events: events.slice(0, size), hasOlder: events.length > size });
+        return {
+          first: () => page(all, 100),
+          before: (last, what) => page(all.filter((event) => event.revision < last.revision && (what === 'older' || isOther(event))), 500),
+          come(many) {
+            const news = Array.from({ length: many }, (_, index) => event(all.length + many - index));
+            all = [...news, ...all];
+            return news;
+          },
+          /** Each event is once in what is read, and none is missing in between. */
+          isWhole({ rows, waiting, others, isOverfull }) {
+            const numbers = (events) => events.map(({ revision }) => revision);
+            const read = isOverfull ? rows : [...waiting, ...rows];
+            assert.deepEqual(numbers(read), numbers(all.slice(all.length - read[0].revision).slice(0, read.length)));
+            const expected = all.filter((event) => isOther(event) && event.revision < rows.at(-1).revision).slice(0, others?.length ?? 0);
+            assert.deepEqual(numbers(others ?? []), numbers(expected));
+          },
+        };
+      }
+
+      /** Takes these steps with a log; what a step returns null for begins it anew. */
+      function take(steps, length = 20_000) {
+        const server = history(length);
+        let read = log.begun(server.first(), null);
+        let asked;
+        let begins = 0;
+        const put = (next) => {
+          if (next === null) begins += 1;
+          read = next ?? log.begun(server.first(), read);
+        };
+        const go = {
+          come: (many, isHeld = false) => { for (let rest = many; rest > 0; rest -= 250) put(log.arrived(read, server.come(Math.min(250, rest)), { isHeld, isReading: asked !== undefined })); },
+          show: () => put(log.shown(read, asked !== undefined)),
+          ask(what) {
+            const last = log.lastOf(read, what);
+            asked = { what, last, page: server.before(last, what) };
+          },
+          answer() {
+            read = log.withPage(read, asked.what, asked.last, asked.page);
+            asked = undefined;
+          },
+          begin: () => put(null),
+        };
+        for (const [step, ...values] of steps) {
+          go[step](...values);
+          server.isWhole(read);
+        }
+        const { rows, waiting, others, isOverfull, hasOlder, hasOlderOthers } = read;
+        return { newest: rows[0].revision, rows: rows.length, waiting: waiting.length, others: others?.length ?? null, isOverfull, hasOlder, hasOlderOthers, begins };
+      }
+
+      const READ = { newest: 20_000, rows: 100, waiting: 0, others: null, isOverfull: false, hasOlder: true, hasOlderOthers: false, begins: 0 };
+      const cases = [
+        ['what comes is shown', [['come', 3]], { newest: 20_003, rows: 103 }],
+        ['what comes while somebody reads waits, and is shown then', [['come', 3, true], ['show'], ['come', 2, true]], { newest: 20_003, rows: 103, waiting: 2 }],
+        ['older ones are behind', [['ask', 'older'], ['answer'], ['ask', 'older'], ['answer']], { rows: 1_100 }],
+        ['too old ones go, and are read again', [['come', 5_000], ['ask', 'older'], ['answer'], ['come', 600]], { newest: 25_600, rows: 4_500 }],
+        ['as many are kept as were asked for', [...Array(10).fill([['ask', 'older'], ['answer']]).flat(), ['come', 250]], { newest: 20_250, rows: 5_100 }],
+        ['a page that is asked for while rows go is behind the last', [['come', 3_900], ['ask', 'older'], ['come', 1_000], ['answer'], ['come', 1]], { newest: 24_901, rows: 5_500 }],
+        ['a page that comes too late is dropped, and another one read', [['come', 3_900], ['ask', 'older'], ['come', 4_500], ['answer'], ['come', 1]], { newest: 28_401, rows: 4_000 }],
+        ['a page of a log that was begun anew is dropped', [['come', 300], ['ask', 'older'], ['begin'], ['answer']], { newest: 20_300, begins: 1 }],
+        ['the others are behind all', [['ask', 'others'], ['answer']], { others: 398, hasOlderOthers: false }],
+        ['the others go on', [['come', 7_000], ['ask', 'others'], ['answer'], ['ask', 'others'], ['answer']], { newest: 27_000, rows: 4_000, others: 460 }],
+        ['rows that go are among the others, unless VMs do it as usual', [['ask', 'others'], ['answer'], ['come', 6_000]], { newest: 26_000, rows: 4_000, others: 440 }],
+        ['rows that go while the first others are read are not lost', [['come', 3_900], ['ask', 'others'], ['come', 2_000], ['answer'], ['come', 1_000]], { newest: 26_900, rows: 4_000, others: 458 }],
+        ['rows that go after others were asked for too long ago are not lost', [['come', 3_900], ['ask', 'others'], ['come', 5_000], ['answer'], ['ask', 'others'], ['answer']], { newest: 28_900, rows: 8_000, others: 418 }],
+        ['what becomes a row is none of the others', [['ask', 'others'], ['answer'], ['ask', 'older'], ['answer']], { rows: 600, others: 388 }],
+        ['4,000 wait', [['come', 4_000, true], ['show']], { newest: 24_000, rows: 4_000 }],
+        ['more than 4,000 are not joined: the log is begun anew when it is shown', [['come', 6_000, true], ['show']], { newest: 26_000, begins: 1 }],
+        ['and when what comes is shown', [['come', 6_000, true], ['come', 100]], { newest: 26_100, begins: 1 }],
+        ['until then, what was read stays, and may be read on', [['come', 6_000, true], ['ask', 'older'], ['answer'], ['come', 250, true]], { rows: 600, waiting: 4_000, isOverfull: true }],
+      ];
+      for (const [name, steps, expected] of cases) {
+        test(name, () => assert.deepEqual(take(steps), { ...READ, ...expected }));
+      }
+
+      test('after the end of the log there are neither older ones nor others', () => {
+        const end = { ...READ, newest: 550, rows: 550, hasOlder: false };
+        assert.deepEqual(take([['ask', 'older'], ['answer']], 550), end);
+        assert.deepEqual(take([['ask', 'others'], ['answer']], 550), { ...end, rows: 100, others: 9, hasOlder: true });
+        assert.deepEqual(take([['ask', 'others'], ['answer'], ['ask', 'older'], ['answer']], 550), end);
+      });
+
+      test('an event that comes again is there once', () => {
+        const server = history(200);
+        const read = log.begun(server.first(), null);
+        const news = server.come(5);
+        const held = log.arrived(read, news, { isHeld: true, isReading: false });
+        assert.equal(log.arrived(held, [...news, read.rows[0]], { isHeld: true, isReading: false }), held);
+        const all = log.arrived(held, [...server.come(1), ...news], { isHeld: false, isReading: false });
+        assert.equal(all.rows.length, 106);
+        server.isWhole(all);
+      });
+
+      test('the others are lines after one that says what is left out', () => {
+        const server = history(9_000, 10_000);
+        let read = log.begun(server.first(), null);
+        read = log.withPage(read, 'others', read.rows.at(-1), server.before(read.rows.at(-1), 'others'));
+        const rows = log.rowsOf(read.rows, read.others, true, new Set());
+        assert.deepEqual(rows.slice(0, 5).map(({ id, fold }) => (fold ? `${fold.kind} ${fold.events.length}` : id)), ['e9000', 'churn 98', 'e8950', 'end', 'e8900']);
+        assert.equal(rows[3].event.id, 'e8901');
+        assert.equal(rows.length, 4 + 178);
+        // An open fold has its events below it; without folding, there are those only that were read.
+        const open = log.rowsOf(read.rows, read.others, true, new Set([log.openKey(rows[1].fold.events[40])]));
+        assert.deepEqual(open.slice(1, 3).map(({ isOpen, isInside }) => isOpen ?? isInside), [true, true]);
+        assert.equal(open.filter(({ isInside }) => isInside).length, 98);
+        assert.equal(log.rowsOf(read.rows, read.others, false, new Set()).length, 100);
+      });
+
+      /** Reads as the page does: what is next is asked for after each page, and when the lines become others. */
+      function readOn(server, read, view) {
+        let before = '';
+        let pages = 0;
+        for (;;) {
+          const lines = log.rowsOf(read.rows, read.others, true, new Set()).length;
+          const now = `${lines} ${read.pages}`;
+          const what = now === before ? null : log.nextRead(read, { lines, isFolding: true, isSearching: false, hasOtherKinds: true, ...view });
+          if (!what) return { read, lines, pages };
+          assert.ok((pages += 1) <= 100, 'it ends');
+          before = now;
+          read = log.withPage(read, what, log.lastOf(read, what), server.before(log.lastOf(read, what), what));
+        }
+      }
+
+      test('a page that falls into one line is no end', () => {
+        const server = history(20_000, 6_000, Infinity);
+        const lines = (read) => log.rowsOf(read.rows, read.others, true, new Set()).length;
+        const read = log.begun(server.first(), null);
+        const last = read.rows.at(-1);
+        const more = log.withPage(read, 'older', last, server.before(last, 'older'));
+        assert.equal(lines(more), lines(read), 'it is the same line');
+        assert.notEqual(more.pages, read.pages, 'and yet something was read');
+        const all = readOn(server, read, { isEndSeen: true, isAtTop: true });
+        assert.equal(all.read.rows.length, 2_100);
+        assert.ok(all.read.others, 'what else happened is read then');
+      });
+
+      test('who scrolls to the end of some lines comes further', () => {
+        // Two lines for 50 events, so that 2,000 are more than a screen, and few enough for the end to be near.
+        const server = history(20_000, 50);
+        const first = readOn(server, log.begun(server.first(), null), { isEndSeen: false, isAtTop: true });
+        assert.deepEqual([first.read.rows.length, first.lines >= 40, first.read.others], [2_100, true, null]);
+        const seen = readOn(server, first.read, { isEndSeen: true, isAtTop: false });
+        assert.deepEqual([seen.read.rows.length, seen.read.hasOlder], [20_000, false]);
+      });
+
+      const view = { lines: 50, isFolding: true, isSearching: false, hasOtherKinds: true, isEndSeen: false, isAtTop: true };
+      const wants = [
+        ['few events', { rows: 500 }, {}, 'older'],
+        ['all events', { rows: 500, hasOlder: false }, {}, null],
+        ['a screen full of lines', { rows: 2_000 }, {}, null],
+        ['its end', { rows: 2_000 }, { isEndSeen: true }, 'older'],
+        ['its end, scrolled to', { rows: 2_000 }, { isEndSeen: true, isAtTop: false }, 'older'],
+        ['the end of few lines for many events', { rows: 3_000 }, { isEndSeen: true }, 'others'],
+        ['few lines', { rows: 2_000 }, { lines: 20 }, 'others'],
+        ['few lines of VMs only', { rows: 2_000 }, { lines: 20, hasOtherKinds: false, isEndSeen: true }, null],
+        ['others', { rows: 2_000, others: 500, hasOlderOthers: true }, {}, 'others'],
+        ['all others', { rows: 2_000, others: 500 }, { isEndSeen: true, isAtTop: false }, null],
+        ['many others', { rows: 2_000, others: 3_000, hasOlderOthers: true }, { isEndSeen: true }, null],
+        ['many others, scrolled to', { rows: 2_000, others: 3_000, hasOlderOthers: true }, { isAtTop: false }, 'others'],
+        ['each event', { rows: 9_000, others: 500, hasOlderOthers: true }, { isFolding: false, lines: 9_000 }, 'older'],
+        ['words', { rows: 2_500 }, { isFolding: false, isSearching: true, lines: 0 }, 'older'],
+        ['words that are nowhere', { rows: 3_000 }, { isFolding: false, isSearching: true, lines: 0, isEndSeen: true }, null],
+        ['words that are often there', { rows: 3_000 }, { isFolding: false, isSearching: true, lines: 45, isEndSeen: true, isAtTop: false }, 'older'],
+      ];
+      for (const [name, { rows, others, hasOlder = true, hasOlderOthers = false }, more, expected] of wants) {
+        test(`what is read next: ${name}`, () => {
+          const read = { rows: Array(rows), others: others === undefined ? null : Array(others), hasOlder, hasOlderOthers };
+          assert.equal(log.nextRead(read, { ...view, ...more }), expected);
+        });
+      }
+    });
+
     test('workers without a zone are what the zones lack of the whole', async () => {
       const { withoutZone } = await load('zones');
       assert.deepEqual(withoutZone({ workers: 5, cpuCores: 50 }, [{ workers: 1, cpuCores: 10 }, { workers: 2, cpuCores: 30 }]), { workers: 2, cpuCores: 10 });

@@ -42,8 +42,10 @@ export interface TableProps<Row> {
   of?: string;
   /** How many rows there are in all, if not all are loaded. */
   total?: number;
-  /** Loads more rows; called when the end is near. */
-  onEnd?: () => void;
+  /** Loads more rows; called when the end is near, and again when it is seen, or after more was loaded. */
+  onEnd?: (isSeen: boolean) => void;
+  /** What changes with everything that is loaded, if that may leave the number of rows as it is. */
+  loaded?: number;
   /** The page that a row opens. */
   href?: (row: Row) => string;
   /** Whether a row is open, if its link opens and closes it in this table. */
@@ -127,7 +129,8 @@ export function Table<Row>(props: TableProps<Row>) {
   const seenKey = seen.map(id).join('\n');
   useEffect(() => { onSeen?.(seenKey === '' ? [] : seenKey.split('\n')); }, [seenKey]);
   const isEndNear = rows.length > 0 && to > rows.length - 60;
-  useEffect(() => { if (isEndNear) onEnd?.(); }, [isEndNear, rows.length]);
+  const isEndSeen = Math.ceil((top.value + height.value) / rowHeight) >= rows.length;
+  useEffect(() => { if (isEndNear) onEnd?.(isEndSeen); }, [isEndNear, isEndSeen, rows.length, props.loaded]);
 
   const select = (wanted: Row, isSelected: boolean): void => {
     if (!selected) return;
