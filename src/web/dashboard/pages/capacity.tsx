@@ -22,6 +22,7 @@ import { Time } from '../components/time';
 import { toast, toastError } from '../components/toast';
 import { count, memory, plural, share } from '../format';
 import { href, hrefHere, place, setQuery } from '../router';
+import { searchFor } from '../search';
 import { mayOperate } from '../session';
 import { length, now } from '../time';
 import { withoutZone } from '../zones';
@@ -285,7 +286,7 @@ function Zones({ answer, question, isCurrent }: { answer: Answer | undefined; qu
               const out = [zone.drainingWorkers > 0 && `${zone.drainingWorkers} draining`, zone.offlineWorkers > 0 && `${zone.offlineWorkers} offline`].filter(Boolean).join(', ');
               return (
                 <tr key={zone.name} class={isLost ? 'lost' : undefined}>
-                  <th scope="row"><a href={href('workers', { q: `zone:${/\s/.test(zone.name) ? `"${zone.name}"` : zone.name || 'none'}` })}>{zoneName(zone.name)}</a>{isLost && <span class="warn small as-lost"> counted as lost</span>}</th>
+                  <th scope="row"><a href={href('workers', { q: searchFor('zone', zone.name || 'none') })}>{zoneName(zone.name)}</a>{isLost && <span class="warn small as-lost"> counted as lost</span>}</th>
                   <td class="right strong">{count(fit?.vms ?? 0)}</td>
                   <td class="bar-cell" aria-hidden="true"><span class="bar"><i class={isLost ? 'hatched' : undefined} style={{ width: `${share(fit?.vms ?? 0, most)}%` }} /></span></td>
                   <td class="right screen-only">{count(fit?.workers ?? 0)}<span class="faint" title={out || undefined}> of {count(zone.workers)}</span></td>

@@ -11,16 +11,17 @@ import { useQuery } from '../api/query';
 import type { DrainFilter } from '../api/generated';
 import { apart } from '../blockers';
 import { Card } from '../components/card';
-import { Code, CopyAs, quote, type Request } from '../components/copy';
+import { Code, CopyAs, type Request } from '../components/copy';
 import { activateWithUndo } from '../components/drain';
 import { Empty } from '../components/empty';
 import { Status } from '../components/status';
 import { Table, type Column } from '../components/table';
 import { Since, Time } from '../components/time';
 import { toastError } from '../components/toast';
+import { words } from '../components/workers-request';
 import { actor, count, plural } from '../format';
 import { href, place, setQuery } from '../router';
-import { otherWays } from '../search';
+import { otherWays, searchFor } from '../search';
 import { isIn, mayOperate } from '../session';
 import { clock, exact, exactLength, length, now, serverNow } from '../time';
 import { byUrgency, drainSearch, heldUp, initialOf, paceOf, stageOf, type Stage } from './drains/model';
@@ -177,13 +178,13 @@ function requestOf(filter: DrainFilter): Request {
   const states = ['draining', 'overdue', 'complete'];
   const { parameters } = otherWays({ ids: filter.workerIds, zones: filter.zones, hasZone: filter.hasZone, capabilities: filter.capabilities, labels: filter.labels, search: filter.search });
   const renamed = parameters.map(([name, value]): [string, string] => [name === 'id' ? 'worker_id' : name, value]);
-  const options = otherWays({ zones: filter.zones, labels: filter.labels }).options.map(([name, value]) => `${name} ${quote(value)}`);
   const isForCommand = !filter.workerIds && filter.hasZone === undefined && !filter.capabilities && !filter.search;
+  const { options } = otherWays({ zones: filter.zones, labels: filter.labels });
   return {
     path: `drains?${new URLSearchParams([...states.map((state): [string, string] => ['state', state]), ...renamed, ['limit', String(PAGE)]])}`,
     graphql: StandingDrains.text,
     variables: { first: PAGE, filter: { ...filter, states: states.map((state) => state.toUpperCase()) } },
-    ...(isForCommand ? { cli: ['drains', ...states.map((state) => `--state ${state}`), ...options].join(' ') } : {}),
+    ...(isForCommand && options ? { cli: ['drains', ...states.map((state) => `--state ${state}`), ...words(options)].join(' ') } : {}),
   };
 }
 
@@ -281,7 +282,7 @@ function DrainCard({ drain, stage, watch }: { drain: Drain; stage: Stage; watch:
       {drain.metadata.length > 0 && <p class="tags wrap">{drain.metadata.map(({ key, value }) => <span key={key} class="tag" title={`${key}=${value}`}>{key}={value}</span>)}</p>}
       <Blockers drain={drain} />
       <div class="row foot">
-        <a class="small" href={href('events', { q: `worker:${/\s/.test(drain.workerId) ? `"${drain.workerId}"` : drain.workerId}` })}>Events</a>
+        <a class="small" href={href('events', { q: searchFor('worker', drain.workerId) })}>Events</a>
         <span class="grow" />
         {mayOperate.value && (
           <button type="button" class={`button small${stage === 'safe' ? ' primary' : ''}`} disabled={isBusy.value || !!away} title={away ?? (stage === 'safe' ? 'It takes new VMs again' : 'Cancels the drain: it takes new VMs again')} aria-label={`Activate ${drain.workerId}`} onClick={activate}>

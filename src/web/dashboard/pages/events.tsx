@@ -19,7 +19,7 @@ import { folded, foldKinds, foldSearch, foldSpan, foldTitle, isChurn, type Fold 
 import { actor as actorOf, count, plural } from '../format';
 import { useKeys } from '../keyboard';
 import { href, place, setQuery } from '../router';
-import { has, print, toggle } from '../search';
+import { has, searchFor, toggle } from '../search';
 import { isIn } from '../session';
 import { clock, exact, relative, serverNow, now } from '../time';
 import { eventSearch, hasWords, histogram, kindName, withTerm, type Bar, type EventSearch } from './events/model';
@@ -502,7 +502,7 @@ function Details({ cursor, rows, q }: { cursor: string; rows: Signal<readonly Lo
   if (event === null) {
     return <Dialog title="This event is not kept any more" onClose={close}><p class="muted">The change log is kept for some time only, or the link is of another database.</p><div class="actions"><button type="button" class="button" onClick={close}>Close</button></div></Dialog>;
   }
-  const only = (key: string, value: string) => href('events', { q: print([{ key, sign: ':', value }]) });
+  const only = (key: string, value: string) => href('events', { q: searchFor(key, value) });
   const kinds = href('events', { q: withTerm(q, 'kind', event.kind.toLowerCase()) });
   return (
     <Dialog title={kindName(event.kind)} wide onClose={close}>

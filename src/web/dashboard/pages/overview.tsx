@@ -19,6 +19,7 @@ import { Status, type Tone } from '../components/status';
 import { Clock, Since, Time } from '../components/time';
 import { actor, count, memory, percent, plural, share } from '../format';
 import { href, place, setQuery } from '../router';
+import { searchFor } from '../search';
 import { mayOperate } from '../session';
 import { now } from '../time';
 import { withoutZone } from '../zones';
@@ -323,7 +324,7 @@ function ZonesCard() {
           const out = share(Math.max(0, zone.cpuCores - zone.usedCpuCores - zone.schedulableCpuCores), zone.cpuCores);
           return (
             <li key={zone.name}>
-              <p class="row"><a class="strong grow ellipsis zone-link" href={href('workers', { q: `zone:${/\s/.test(zone.name) ? `"${zone.name}"` : zone.name || 'none'}` })}>{zone.name || 'no zone'}</a><span class="muted">{plural(zone.workers, 'worker')}</span></p>
+              <p class="row"><a class="strong grow ellipsis zone-link" href={href('workers', { q: searchFor('zone', zone.name || 'none') })}>{zone.name || 'no zone'}</a><span class="muted">{plural(zone.workers, 'worker')}</span></p>
               <div class="bar" role="img" aria-label={`CPU ${percent(allocated)} allocated, ${percent(out)} out of service`}>
                 <i style={{ width: `${Math.min(100, allocated)}%` }} /><i class={zone.offlineWorkers > 0 && zone.drainingWorkers === 0 ? 'silent' : 'hatched'} style={{ width: `${Math.min(100 - allocated, out)}%` }} />
               </div>

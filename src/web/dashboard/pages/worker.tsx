@@ -26,7 +26,7 @@ import { VmStatusChip } from '../components/vm-status';
 import { actor, count, memory, percent, plural, share } from '../format';
 import { useKeys } from '../keyboard';
 import { go, href } from '../router';
-import { print } from '../search';
+import { searchFor } from '../search';
 import { mayAdminister, mayOperate } from '../session';
 import { exact, exactLength, now } from '../time';
 import { WorkerCurves } from './worker/history';
@@ -298,7 +298,7 @@ const vmColumns: readonly Column<Vm>[] = [
 function Vms({ detail: { id, vmsConnection: { nodes, totalCount } } }: { detail: Detail }) {
   const more = totalCount > nodes.length ? ` of ${count(totalCount)}` : '';
   return (
-    <Card flush title={<span class="card-title">VMs <span class="faint">{count(nodes.length)}{more}</span></span>} aside={<a class="card-aside" href={href('vms', { q: about(id) })}>Open in VMs</a>} class="has-table">
+    <Card flush title={<span class="card-title">VMs <span class="faint">{count(nodes.length)}{more}</span></span>} aside={<a class="card-aside" href={href('vms', { q: searchFor('worker', id) })}>Open in VMs</a>} class="has-table">
       <Table
         label="VMs of this worker"
         columns={vmColumns}
@@ -361,11 +361,11 @@ function CapacityCard({ worker, detail }: { worker: Worker; detail: Detail | nul
 
 function Facts({ worker }: { worker: Worker }) {
   const facts: [string, ComponentChildren][] = [
-    ['Zone', worker.zone ? <a href={href('workers', { q: `zone:${worker.zone}` })}>{worker.zone}</a> : 'none'],
+    ['Zone', worker.zone ? <a href={href('workers', { q: searchFor('zone', worker.zone) })}>{worker.zone}</a> : 'none'],
     ['Hostname', worker.hostname],
     ['Address', <span class="row wrap"><span class="mono">{worker.address}</span><CopyButton text={worker.address} /></span>],
-    ['Labels', worker.labels.length === 0 ? 'none' : <span class="tags wrap">{worker.labels.map(({ key, value }) => <a key={key} class="tag" href={href('workers', { q: `label.${key}=${/\s/.test(value) ? `"${value}"` : value}` })}>{key}={value}</a>)}</span>],
-    ['Capabilities', worker.capabilities.length === 0 ? 'none' : <span class="tags wrap">{worker.capabilities.map((name) => <a key={name} class="tag" href={href('workers', { q: `cap:${name}` })}>{name}</a>)}</span>],
+    ['Labels', worker.labels.length === 0 ? 'none' : <span class="tags wrap">{worker.labels.map(({ key, value }) => <a key={key} class="tag" href={href('workers', { q: searchFor(`label.${key}`, value) })}>{key}={value}</a>)}</span>],
+    ['Capabilities', worker.capabilities.length === 0 ? 'none' : <span class="tags wrap">{worker.capabilities.map((name) => <a key={name} class="tag" href={href('workers', { q: searchFor('cap', name) })}>{name}</a>)}</span>],
     ['Revision', count(worker.revision)],
   ];
   return (
@@ -385,16 +385,11 @@ function Events({ id }: { id: string }) {
       {events.value === null ? <p class="faint">Reading …</p> : events.value.length === 0 ? <p class="faint">No events in the change log.</p> : (
         <>
           <ul class="list">{events.value.map((event) => <EventLine key={event.id} event={event} without={id} />)}</ul>
-          <p class="small more"><a href={href('events', { q: about(id) })}>All events of this worker</a></p>
+          <p class="small more"><a href={href('events', { q: searchFor('worker', id) })}>All events of this worker</a></p>
         </>
       )}
     </Card>
   );
-}
-
-/** A search for what is about a worker. */
-function about(id: string): string {
-  return print([{ key: 'worker', sign: ':', value: id }]);
 }
 
 /** Removes a worker that is gone for good, with all that was known of it. */

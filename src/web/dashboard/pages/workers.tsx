@@ -11,7 +11,7 @@ import { operation } from '../api/operation';
 import { usePagedList } from '../components/paged-list';
 import { useQuery } from '../api/query';
 import { useFullPage } from '../app';
-import { CopyAs, quote, type Request } from '../components/copy';
+import { CopyAs, type Request } from '../components/copy';
 import { activateWithUndo, DrainDialog } from '../components/drain';
 import { Awaited, Empty, NoWorkers } from '../components/empty';
 import { Glow } from '../components/glow';
@@ -19,11 +19,12 @@ import { Meter } from '../components/meter';
 import { Shape, WorkerStatusChip } from '../components/status';
 import { ColumnMenu, Table, type Column } from '../components/table';
 import { Since } from '../components/time';
+import { workersRequest } from '../components/workers-request';
 import { actor, count, memory, plural } from '../format';
 import { useKeys } from '../keyboard';
 import { labelsThatFit } from '../labels';
 import { href, place, setQuery } from '../router';
-import { has, otherWays, toggle, workerSearch } from '../search';
+import { has, toggle, workerSearch } from '../search';
 import { mayOperate } from '../session';
 import { relative, now } from '../time';
 import { CpuHistory } from './workers/history';
@@ -128,16 +129,11 @@ function Labels({ labels }: { labels: Worker['labels'] }) {
 
 /** The list that is shown, asked for elsewhere. */
 function listRequest(filter: WorkerFilter, sort: string, orderBy: ReturnType<typeof orderOf>): Request {
-  const { parameters, options } = otherWays(filter);
-  const order = orderBy ? `${orderBy.direction === 'DESC' ? '-' : ''}${REST_ORDERS[sort.replace(/^-/, '')] ?? 'id'}` : '';
-  const query = new URLSearchParams([...parameters, ...(order ? [['sort', order]] : [])]).toString();
-  const flags = [...options.flatMap(([flag, value]) => (value ? [flag, quote(value)] : [flag])), ...(order ? ['--sort', order] : [])];
-  return {
-    path: `workers${query ? `?${query}` : ''}`,
+  return workersRequest(filter, {
     graphql: 'query ($filter: WorkerFilter, $orderBy: WorkerOrder) { workersConnection(first: 100, filter: $filter, orderBy: $orderBy) { totalCount nodes { id status zone vmCount cpuUsagePercent lastSeen } pageInfo { endCursor hasNextPage } } }',
     variables: { filter, orderBy },
-    cli: ['workers', ...flags].join(' '),
-  };
+    order: orderBy ? `${orderBy.direction === 'DESC' ? '-' : ''}${REST_ORDERS[sort.replace(/^-/, '')] ?? 'id'}` : '',
+  });
 }
 
 const columns: readonly Column<string>[] = [
