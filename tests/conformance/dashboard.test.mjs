@@ -281,11 +281,11 @@ describe('dashboard', () => {
     });
 
     test('VMs that only have not left yet are told from what blocks', async () => {
-      const { apart } = await load('blockers');
+      const { splitBlockers } = await load('blockers');
       const vm = (id, note, kind = 'VM_RUNNING') => ({ kind, vmId: id, note });
       const acknowledged = { kind: 'NOT_ACKNOWLEDGED', vmId: null, note: null };
       const all = [acknowledged, vm('a', null), vm('b', 'no other worker has a GPU'), vm('c', null, 'VM_STOPPING')];
-      const { leaving, blocking } = apart(all);
+      const { leaving, blocking } = splitBlockers(all);
       assert.deepEqual([leaving.map(({ vmId }) => vmId), blocking.map(({ vmId }) => vmId)], [['a', 'c'], [null, 'b']]);
     });
 

@@ -9,7 +9,7 @@ import { follow, isConnected, reconnections } from '../api/live';
 import { fragment, operation, type FragmentType } from '../api/operation';
 import { useQuery } from '../api/query';
 import type { DrainFilter } from '../api/generated';
-import { apart } from '../blockers';
+import { splitBlockers } from '../blockers';
 import { Card } from '../components/card';
 import { Code, CopyAs, type Request } from '../components/copy';
 import { activateWithUndo } from '../components/drain';
@@ -326,7 +326,7 @@ function Expectation({ drain, watch }: { drain: Drain; watch: Watch | undefined 
 
 /** VMs that have not left yet, as a number, and what blocks: each with since when. */
 function Blockers({ drain: { blockers: all, workerId } }: { drain: Drain }) {
-  const { leaving, blocking: blockers } = apart(all);
+  const { leaving, blocking: blockers } = splitBlockers(all);
   if (all.length === 0) return null;
   const one = ({ kind, vmId, since, message }: Drain['blockers'][number]) => (
     <li key={`${kind} ${vmId}`} class={kind === 'WORKER_OFFLINE' || kind === 'POLICY_HOOK_FAILED' ? 'bad' : ''}>
@@ -335,7 +335,7 @@ function Blockers({ drain: { blockers: all, workerId } }: { drain: Drain }) {
   );
   return (
     <div class="drain-blockers">
-      {leaving.length > 0 && <p class="small" data-test="leaving"><span class="muted">Still to leave:</span> <a href={href('vms', { q: `worker:${/\s/.test(workerId) ? `"${workerId}"` : workerId}` })}>{plural(leaving.length, 'VM')}</a></p>}
+      {leaving.length > 0 && <p class="small" data-test="leaving"><span class="muted">Still to leave:</span> <a href={href('vms', { q: searchFor('worker', workerId) })}>{plural(leaving.length, 'VM')}</a></p>}
       {blockers.length > 0 && <p class="tiny faint">Blockers</p>}
       <ul>{blockers.slice(0, FIRST_BLOCKERS).map(one)}</ul>
       {blockers.length > FIRST_BLOCKERS && (
