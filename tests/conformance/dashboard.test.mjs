@@ -392,10 +392,15 @@ describe('dashboard', () => {
     });
 
     test('workers without a zone are what the zones lack of the whole', async () => {
-      const { withoutZone } = await load('zones');
+      const { withoutZone, zoneRows } = await load('zones');
       assert.deepEqual(withoutZone({ workers: 5, cpuCores: 50 }, [{ workers: 1, cpuCores: 10 }, { workers: 2, cpuCores: 30 }]), { workers: 2, cpuCores: 10 });
       assert.equal(withoutZone({ workers: 1, cpuCores: 10 }, [{ workers: 1, cpuCores: 10 }]), null);
       assert.deepEqual(withoutZone({ workers: 1 }, []), { workers: 1 });
+      // Zones a and b both report one VM that is on its way, so their sum is more than there are; none is on the third worker.
+      const zones = [{ name: 'a', workers: 1, vmCount: 1 }, { name: 'b', workers: 1, vmCount: 1 }];
+      assert.deepEqual(zoneRows({ workers: 3 }, zones, 0), [...zones, { name: '', workers: 1, vmCount: 0 }]);
+      assert.deepEqual(zoneRows({ workers: 3 }, zones, null).at(-1), { name: '', workers: 1, vmCount: null });
+      assert.deepEqual(zoneRows({ workers: 2 }, zones, 0), zones);
     });
 
     test('bars hold every event once', () => {
