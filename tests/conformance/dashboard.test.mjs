@@ -674,11 +674,11 @@ describe('dashboard', () => {
       assert.deepEqual(curves.drainsWithin(all, { at: [], step: 60 }), []);
     });
 
-    test('since when there are samples is said where the time before is seen', () => {
+    test('when the first sample was is said where the time before is seen', () => {
       const times = { at: Array.from({ length: 100 }, (_, index) => index * 60), step: 60 };
-      const since = (first) => curves.recordedSince({ times, charts: [{ lines: [{ values: times.at.map((_, index) => (index < first ? null : 1)) }, { values: times.at.map(() => null) }] }] });
+      const since = (first) => curves.firstSample({ times, charts: [{ lines: [{ values: times.at.map((_, index) => (index < first ? null : 1)) }, { values: times.at.map(() => null) }] }] });
       assert.deepEqual([0, 1, 5, 6, 99].map(since), [null, null, null, 360, 5_940]);
-      assert.equal(curves.recordedSince({ times, charts: [] }), null);
+      assert.equal(curves.firstSample({ times, charts: [] }), null);
     });
 
     test('a history of minutes is drawn over an hour, unless another range was chosen', () => {
