@@ -89,7 +89,7 @@ function Note({ worker: { status, drain, lastSeen } }: { worker: Worker }) {
   if (facts.length === 0) return null;
   const reason = drain?.reason ? `“${drain.reason}”` : '';
   return (
-    <span class={`note${reason ? ' two' : ''}`} onPointerEnter={({ currentTarget }) => { currentTarget.title = currentTarget.innerText; }}>
+    <span class={`worker-note${reason ? ' two' : ''}`} onPointerEnter={({ currentTarget }) => { currentTarget.title = currentTarget.innerText; }}>
       {reason && <span class="ellipsis">{reason}</span>}
       <span class="ellipsis muted">{facts.flatMap((fact, index) => (index === 0 ? [fact] : [' · ', fact]))}</span>
     </span>
@@ -226,7 +226,7 @@ export default function Workers() {
       </header>
       {!isEmptyCluster && <Facets q={q} statuses={counts.data.value?.byStatus ?? all} matching={(counts.data.value?.byZone ?? all)?.zones} zones={all?.zones ?? []} />}
       <Table
-        class={`fill${list.isCurrent ? '' : ' waits'}`}
+        class={`workers-table fill${list.isCurrent ? '' : ' waits'}`}
         label="Workers"
         columns={columns}
         rows={ids ?? []}
