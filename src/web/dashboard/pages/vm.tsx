@@ -180,13 +180,13 @@ function ReportedBy({ vm, others }: { vm: Vm; others: readonly string[] }) {
   const reports = useComputed(() => data.value?.workersConnection.nodes.filter(({ vmsConnection }) => vmsConnection.nodes.length > 0) ?? []).value;
   return (
     <Card title="Reported by more than one worker">
-      <p class="small muted">As during a migration. If it lasts, one of them is wrong. {reports.length < 2 && 'The other one is not among the workers of its latest events.'}</p>
+      <p class="small muted">As during a migration. If it lasts, one of them is wrong. {data.value && reports.length < 2 && 'The other one is not among the workers of its latest events.'}</p>
       <ul class="list more">
         {reports.map((worker) => {
           const { status, statusSince, note } = worker.vmsConnection.nodes[0]!;
           return (
             <li key={worker.id}>
-              <p class="row wrap"><a class="strong break" href={href('workers', worker.id)}>{worker.id}</a><WorkerStatusChip bare {...worker} />{worker.id === vm.workerId && <span class="tag">this one counts</span>}</p>
+              <p class="row wrap"><a class="strong break" href={href('workers', worker.id)}>{worker.id}</a><WorkerStatusChip bare {...worker} />{worker.id === vm.workerId && <span class="tag">authoritative</span>}</p>
               <p class="small muted row wrap"><VmStatusChip bare status={status} /> for <Since at={statusSince} />{note && <span class="break">“{note}”</span>}</p>
             </li>
           );
