@@ -431,7 +431,7 @@ function ReserveDialog({ question, onClose }: { question: Question; onClose: () 
         </select>
       </label>
       <label class="field">
-        <span>Reason, which others see</span>
+        <span>Reason, shown to others</span>
         <input value={reason.value} maxLength={500} placeholder="roll-out of db" onInput={(event) => { reason.value = event.currentTarget.value; }} />
       </label>
     </Confirm>

@@ -337,7 +337,7 @@ export default function Events() {
         <h1>{q ? 'Events that match' : 'What happened'}</h1>
         <p aria-live="off">{all === null ? 'Reading …' : all.length === 0 ? 'Nothing so far; what happens appears by itself' : `Newest first, ${search.until === null ? 'followed live' : 'up to a time that is over'}${isFolding ? '; VM events of a minute are one line' : ''}`}</p>
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
-        {log.error.value && <p class="bad" role="status">{log.error.value} What is shown may be old.</p>}
+        {log.error.value && <p class="bad" role="status">{log.error.value} The data shown may be out of date.</p>}
         <span class="page-actions"><ColumnMenu columns={columns} /><CopyAs request={requestOf(search)} /></span>
       </header>
       <div class="facets" role="group" aria-label="Filters">

@@ -169,7 +169,7 @@ export default function Fleet() {
           ? `Reading ${count(loaded.value)} of ${count(total.value!)} workers …`
           : details(sums)}</p>
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
-        {error.value && <p class="bad" role="status">{error.value}{loaded.value > 0 && ' What is shown may be old.'}</p>}
+        {error.value && <p class="bad" role="status">{error.value}{loaded.value > 0 && ' The data shown may be out of date.'}</p>}
         <span class="page-actions"><CopyAs request={requestOf(search)} /></span>
       </header>
       <div class="fleet-bar">
