@@ -146,7 +146,7 @@ export default function Drains() {
         <h1>{drains.value === null ? 'Drains' : headline(all)}</h1>
         {drains.value !== null && <p>{next(all)}</p>}
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
-        {error.value && <p class="bad" role="status">{error.value} The data shown may be out of date.</p>}
+        {error.value && <p class="bad" role="status">{error.value}{drains.value !== null && ' The data shown may be out of date.'}</p>}
         <span class="page-actions"><CopyAs request={requestOf(search.filter)} /></span>
       </header>
       {drains.value !== null && all.length === 0 && <Nothing q={q} />}

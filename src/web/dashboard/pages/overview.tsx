@@ -400,7 +400,7 @@ function RoomCard({ room, isCurrent, size: label }: { room: ResultOf<typeof Room
       <dl class={`room${isCurrent ? '' : ' waits'}`}>
         <div><dd>{room ? count(room.vms) : '–'}</dd><dt>now</dt></div>
         <div><dd>{room ? count(room.vmsWithoutLargestWorker) : '–'}</dd><dt>without the largest worker{room?.largestWorkerId && <>, <a class="worker-link" href={href('workers', room.largestWorkerId)}>{room.largestWorkerId}</a></>}</dt></div>
-        <div><dd>{room ? count(room.vmsWithoutLargestZone) : '–'}</dd><dt>without <span class="whole">{room?.largestZone || (room?.largestZone === '' ? 'no zone' : 'the largest zone')}</span></dt></div>
+        <div><dd>{room ? count(room.vmsWithoutLargestZone) : '–'}</dd><dt>without <span class="whole">{room?.largestZone || 'the largest zone'}{room?.largestZone === '' && ', no zone'}</span></dt></div>
       </dl>
       {room && room.unsizedVms > 0 && <p class="tiny warn more">{plural(room.unsizedVms, 'VM')} of unknown size: there may be less room.</p>}
     </Card>
