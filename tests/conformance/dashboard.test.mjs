@@ -71,6 +71,11 @@ describe('dashboard', () => {
       ['cap:kvm healthy:no id:w1', { capabilities: ['kvm'], isHealthy: false, ids: ['w1'] }],
       ['zone:', {}],
       ['192.0.2.7:8081', { search: '192.0.2.7:8081' }],
+      ['zone:"rack 1, floor 2",b', { zones: ['rack 1, floor 2', 'b'] }],
+      ['zone:"a,b', { zones: ['a,b'] }],
+      ['id:"w,1" cap:"x,y",z', { ids: ['w,1'], capabilities: ['x,y', 'z'] }],
+      ['label.rack="1, 2"', { labels: [{ key: 'rack', value: '1, 2' }] }],
+      ['label.rack=1,2', { labels: [{ key: 'rack', value: '1,2' }] }],
     ];
     for (const [text, filter] of cases) {
       test(`“${text}”`, () => {
@@ -83,16 +88,45 @@ describe('dashboard', () => {
     test('what is not understood is said, and the rest holds', () => {
       const { filter, problems } = search.workerSearch('status:lazy colour:red free.cpu>=many zone:a');
       assert.deepEqual(filter, { zones: ['a'] });
-      assert.equal(problems.length, 3);
+      assert.deepEqual(problems, [
+        'Unknown status “lazy”: use active, draining or offline',
+        'Unknown filter “colour”: use zone, status, label.KEY, cap, id, healthy, free.cpu, free.mem or free.vms',
+        'Unknown amount “many”: use free.cpu>=4',
+      ]);
+    });
+
+    test('one value is searched for as it is, whatever is in it, and stays that when it is printed', () => {
+      const { searchFor, workerSearch, terms, print } = search;
+      assert.equal(searchFor('zone', 'us-west-1a'), 'zone:us-west-1a');
+      assert.equal(searchFor('zone', 'rack 1, floor 2'), 'zone:"rack 1, floor 2"');
+      assert.equal(searchFor('label.owner', 'night shift'), 'label.owner="night shift"');
+      for (const value of ['a', 'a b', 'a,b', ',', 'rack 1, floor 2', 'x=y', 'zone:b', '>=4']) {
+        assert.deepEqual(workerSearch(searchFor('zone', value)).filter, { zones: [value] }, value);
+        assert.deepEqual(workerSearch(searchFor('label.Rack', value)).filter, { labels: [{ key: 'Rack', value }] }, value);
+      }
+      for (const text of ['zone:"rack 1, floor 2",b rack label.x=1,2', '"zone:a" web', '"night shift"', 'zone:a,b free.cpu>=4', 'label.x= label:y']) {
+        assert.deepEqual(terms(print(terms(text))), terms(text), text);
+      }
     });
 
     test('a filter has other ways to be asked', () => {
-      const { filter } = search.workerSearch('zone:a,b status:offline label.env=prod label:gpu free.cpu>=4 "night shift"');
-      const { parameters, options } = search.otherWays(filter);
+      const { filter } = search.workerSearch('zone:a,b status:offline label.env=prod label:gpu "night shift"');
+      const { options } = search.otherWays(filter);
+      const { parameters } = search.otherWays({ ...filter, minFreeCpuCores: 4 });
       assert.deepEqual(parameters, [
         ['zone', 'a'], ['zone', 'b'], ['status', 'offline'], ['label', 'env=prod'], ['label', 'gpu'], ['search', 'night shift'], ['min_free_cpu_cores', '4'],
       ]);
       assert.deepEqual(options, [['-l', 'env=prod'], ['-l', 'gpu'], ['--zone', 'a'], ['--zone', 'b'], ['--status', 'offline'], ['--search', 'night shift']]);
+      assert.deepEqual(search.otherWays({ hasZone: false }).options, [['--without-zone', '']]);
+      assert.deepEqual(search.otherWays({}).options, []);
+    });
+
+    test('no command line is offered for what it cannot ask for', () => {
+      for (const text of ['id:w1', 'healthy:no', 'free.cpu>=4', 'free.mem>=8g', 'free.vms>=1', 'zone:a zone:none']) {
+        assert.equal(search.otherWays(search.workerSearch(text).filter).options, null, text);
+      }
+      assert.equal(search.otherWays({ hasZone: true }).options, null);
+      assert.equal(search.otherWays({ zones: [''] }).options, null);
     });
 
     test('a facet adds a word, joins another of its key, and takes its own away', () => {
@@ -103,6 +137,10 @@ describe('dashboard', () => {
       assert.equal(toggle('zone:b', 'zone', 'b'), '');
       assert.equal(toggle('zone:a', 'label.env', 'a b'), 'zone:a label.env="a b"');
       assert.ok(has('zone:a,b', 'zone', 'b'));
+      assert.equal(toggle('zone:a', 'zone', 'b, c'), 'zone:a,"b, c"');
+      assert.ok(has('zone:a,"b, c"', 'zone', 'b, c'));
+      assert.equal(toggle('zone:a,"b, c"', 'zone', 'b, c'), 'zone:a');
+      assert.equal(toggle('zone:a label.x=1,2', 'label.x', '1,2'), 'zone:a');
     });
   });
 
@@ -243,11 +281,11 @@ describe('dashboard', () => {
     });
 
     test('VMs that only have not left yet are told from what blocks', async () => {
-      const { apart } = await load('blockers');
+      const { splitBlockers } = await load('blockers');
       const vm = (id, note, kind = 'VM_RUNNING') => ({ kind, vmId: id, note });
       const acknowledged = { kind: 'NOT_ACKNOWLEDGED', vmId: null, note: null };
       const all = [acknowledged, vm('a', null), vm('b', 'no other worker has a GPU'), vm('c', null, 'VM_STOPPING')];
-      const { leaving, blocking } = apart(all);
+      const { leaving, blocking } = splitBlockers(all);
       assert.deepEqual([leaving.map(({ vmId }) => vmId), blocking.map(({ vmId }) => vmId)], [['a', 'c'], [null, 'b']]);
     });
 
@@ -273,6 +311,7 @@ describe('dashboard', () => {
     test('they are searched with the words of workers', () => {
       const { drainSearch } = model;
       assert.deepEqual(drainSearch('zone:a label.env=prod id:w1 rack').filter, { workerIds: ['w1'], zones: ['a'], labels: [{ key: 'env', value: 'prod' }], search: 'rack' });
+      assert.deepEqual(drainSearch('status:offline colour:red').problems, ['Unknown filter “colour”: use zone, label.KEY, cap or id', 'Unknown filter “status”: use zone, label.KEY, cap or id']);
       assert.equal(drainSearch('status:offline free.cpu>=4').problems.length, 2);
     });
   });
@@ -292,6 +331,7 @@ describe('dashboard', () => {
       assert.deepEqual(search('kind:moved').filter.kinds, ['VM_MOVED']);
       assert.ok(search('kind:drain').filter.kinds.includes('WORKER_ACTIVATED'));
       assert.deepEqual(search('worker:"rack 7"').filter, { workerIds: ['rack 7'] });
+      assert.deepEqual(search('zone:"rack 1, floor 2",b').filter, { zones: ['rack 1, floor 2', 'b'] });
     });
 
     test('times are lengths before now, or times', () => {
@@ -311,12 +351,14 @@ describe('dashboard', () => {
     test('what is not understood is said', () => {
       const { problems, filter } = search('kind:lazy actor:bob since:soon status:offline');
       assert.equal(problems.length, 4);
+      for (const problem of problems) assert.match(problem, /^Unknown (kind|actor|time|filter) “[^”]+”: use /);
       assert.deepEqual(filter, { kinds: [] }, 'a kind that is not known matches nothing');
     });
 
     test('one word takes the place of another', () => {
       assert.equal(model.withTerm('kind:drain since:1h', 'since', '24h'), 'kind:drain since:24h');
       assert.equal(model.withTerm('kind:drain since:1h', 'since', null), 'kind:drain');
+      assert.equal(model.withTerm('zone:"a, b" since:1h', 'since', null), 'zone:"a, b"');
     });
 
     test('VM events of a minute are one line, whatever happens in between, and nothing is lost', async () => {
@@ -342,6 +384,7 @@ describe('dashboard', () => {
       assert.equal(foldSearch(failed), 'status:failed');
       assert.equal(foldSearch({ kind: 'failed', events: failed.events.slice(0, 3) }), 'status:failed zone:a');
       assert.equal(foldSearch({ kind: 'failed', events: [{ ...failed.events[0], workerId: 'rack 7' }] }), 'status:failed worker:"rack 7"');
+      assert.equal(foldSearch({ kind: 'failed', events: failed.events.map((one) => ({ ...one, zone: 'rack 1, floor 2' })) }), 'status:failed zone:"rack 1, floor 2"');
       const twice = failed.events.map((one) => ({ ...one, vmId: one.workerId }));
       assert.equal(foldTitle({ kind: 'failed', events: twice }), '2 VMs failed on 2 workers, 4 times in all');
       // Without a period they are one line each, of all time.
@@ -534,10 +577,15 @@ describe('dashboard', () => {
     });
 
     test('workers without a zone are what the zones lack of the whole', async () => {
-      const { withoutZone } = await load('zones');
+      const { withoutZone, zoneRows } = await load('zones');
       assert.deepEqual(withoutZone({ workers: 5, cpuCores: 50 }, [{ workers: 1, cpuCores: 10 }, { workers: 2, cpuCores: 30 }]), { workers: 2, cpuCores: 10 });
       assert.equal(withoutZone({ workers: 1, cpuCores: 10 }, [{ workers: 1, cpuCores: 10 }]), null);
       assert.deepEqual(withoutZone({ workers: 1 }, []), { workers: 1 });
+      // Zones a and b both report one VM that is on its way, so their sum is more than there are; none is on the third worker.
+      const zones = [{ name: 'a', workers: 1, vmCount: 1 }, { name: 'b', workers: 1, vmCount: 1 }];
+      assert.deepEqual(zoneRows({ workers: 3 }, zones, 0), [...zones, { name: '', workers: 1, vmCount: 0 }]);
+      assert.deepEqual(zoneRows({ workers: 3 }, zones, null).at(-1), { name: '', workers: 1, vmCount: null });
+      assert.deepEqual(zoneRows({ workers: 2 }, zones, 0), zones);
     });
 
     test('what was read is said in a sentence, and that there is nothing older, of what', () => {
@@ -593,6 +641,7 @@ describe('dashboard', () => {
       ['duplicate:no id:a,b', { duplicate: false, ids: ['a', 'b'] }],
       ['web 7', { search: 'web 7' }],
       ['worker:"rack 7"', { workerIds: ['rack 7'] }],
+      ['zone:"rack 1, floor 2",b', { zones: ['rack 1, floor 2', 'b'] }],
       ['status:', {}],
     ];
     for (const [text, filter] of cases) {
@@ -819,11 +868,11 @@ describe('dashboard', () => {
       assert.deepEqual(curves.drainsWithin(all, { at: [], step: 60 }), []);
     });
 
-    test('since when there are samples is said where the time before is seen', () => {
+    test('when the first sample was is said where the time before is seen', () => {
       const times = { at: Array.from({ length: 100 }, (_, index) => index * 60), step: 60 };
-      const since = (first) => curves.recordedSince({ times, charts: [{ lines: [{ values: times.at.map((_, index) => (index < first ? null : 1)) }, { values: times.at.map(() => null) }] }] });
+      const since = (first) => curves.firstSample({ times, charts: [{ lines: [{ values: times.at.map((_, index) => (index < first ? null : 1)) }, { values: times.at.map(() => null) }] }] });
       assert.deepEqual([0, 1, 5, 6, 99].map(since), [null, null, null, 360, 5_940]);
-      assert.equal(curves.recordedSince({ times, charts: [] }), null);
+      assert.equal(curves.firstSample({ times, charts: [] }), null);
     });
 
     test('a history of minutes is drawn over an hour, unless another range was chosen', () => {

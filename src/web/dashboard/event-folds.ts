@@ -4,6 +4,7 @@
 
 import type { ClusterEventKind } from './api/generated';
 import { count, plural } from './format';
+import { searchFor } from './search';
 import { clock } from './time';
 
 export interface Foldable {
@@ -96,9 +97,8 @@ export function foldKinds({ events }: Fold<Foldable>): string {
 /** The search that finds the VMs of a fold of failures, as far as they still exist: on their worker or in their zone, if they share one. */
 export function foldSearch({ kind, events }: Fold<Foldable>): string | null {
   if (kind !== 'failed') return null;
-  const quoted = (value: string): string => (/\s/.test(value) ? `"${value}"` : value);
   const { workerId, zone } = events[0]!;
-  if (workerId && distinct(events.map((event) => event.workerId)) === 1) return `status:failed worker:${quoted(workerId)}`;
-  if (zone && events.every((event) => event.zone === zone)) return `status:failed zone:${quoted(zone)}`;
+  if (workerId && distinct(events.map((event) => event.workerId)) === 1) return `status:failed ${searchFor('worker', workerId)}`;
+  if (zone && events.every((event) => event.zone === zone)) return `status:failed ${searchFor('zone', zone)}`;
   return 'status:failed';
 }

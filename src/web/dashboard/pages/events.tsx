@@ -19,7 +19,7 @@ import { foldKinds, foldSearch, foldSpan, foldTitle, isChurn, type Fold } from '
 import { actor as actorOf, count, plural } from '../format';
 import { useKeys } from '../keyboard';
 import { href, hrefHere, place, setQuery } from '../router';
-import { has, print, toggle } from '../search';
+import { has, searchFor, toggle } from '../search';
 import { isIn } from '../session';
 import { clock, exact, relative, serverNow, now } from '../time';
 import { arrived, begun, dropped, lastOf, nextRead, openKey, rowsOf, SCREENFUL, shown, withPage, type Log, type Read, type Row } from './events/log';
@@ -276,7 +276,7 @@ export default function Events() {
         <h1>{q ? 'Events that match' : 'What happened'}</h1>
         <p aria-live="off">{all === null ? 'Reading …' : all.length === 0 ? 'Nothing so far; what happens appears by itself' : `Newest first, ${search.until === null ? 'followed live' : 'up to a time that is over'}${isFolding ? '; VM events of a minute are one line' : ''}`}</p>
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
-        {log.error.value && <p class="bad" role="status">{log.error.value} What is shown may be old.</p>}
+        {log.error.value && <p class="bad" role="status">{log.error.value} The data shown may be out of date.</p>}
         <span class="page-actions"><ColumnMenu columns={columns} /><CopyAs request={requestOf(search)} /></span>
       </header>
       <div class="facets" role="group" aria-label="Filters">
@@ -444,7 +444,7 @@ function Details({ cursor, log, q }: { cursor: string; log: Signal<Log<LogEvent>
   if (event === null) {
     return <Dialog title="This event is not kept any more" onClose={close}><p class="muted">The change log is kept for some time only, or the link is of another database.</p><div class="actions"><button type="button" class="button" onClick={close}>Close</button></div></Dialog>;
   }
-  const only = (key: string, value: string) => href('events', { q: print([{ key, sign: ':', value }]) });
+  const only = (key: string, value: string) => href('events', { q: searchFor(key, value) });
   const kinds = href('events', { q: withTerm(q, 'kind', event.kind.toLowerCase()) });
   return (
     <Dialog title={kindName(event.kind)} wide onClose={close}>
