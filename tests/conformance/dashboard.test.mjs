@@ -71,6 +71,11 @@ describe('dashboard', () => {
       ['cap:kvm healthy:no id:w1', { capabilities: ['kvm'], isHealthy: false, ids: ['w1'] }],
       ['zone:', {}],
       ['192.0.2.7:8081', { search: '192.0.2.7:8081' }],
+      ['zone:"rack 1, floor 2",b', { zones: ['rack 1, floor 2', 'b'] }],
+      ['zone:"a,b', { zones: ['a,b'] }],
+      ['id:"w,1" cap:"x,y",z', { ids: ['w,1'], capabilities: ['x,y', 'z'] }],
+      ['label.rack="1, 2"', { labels: [{ key: 'rack', value: '1, 2' }] }],
+      ['label.rack=1,2', { labels: [{ key: 'rack', value: '1,2' }] }],
     ];
     for (const [text, filter] of cases) {
       test(`“${text}”`, () => {
@@ -83,16 +88,45 @@ describe('dashboard', () => {
     test('what is not understood is said, and the rest holds', () => {
       const { filter, problems } = search.workerSearch('status:lazy colour:red free.cpu>=many zone:a');
       assert.deepEqual(filter, { zones: ['a'] });
-      assert.equal(problems.length, 3);
+      assert.deepEqual(problems, [
+        'Unknown status “lazy”: use active, draining or offline',
+        'Unknown filter “colour”: use zone, status, label.KEY, cap, id, healthy, free.cpu, free.mem or free.vms',
+        'Unknown amount “many”: use free.cpu>=4',
+      ]);
+    });
+
+    test('one value is searched for as it is, whatever is in it, and stays that when it is printed', () => {
+      const { searchFor, workerSearch, terms, print } = search;
+      assert.equal(searchFor('zone', 'us-west-1a'), 'zone:us-west-1a');
+      assert.equal(searchFor('zone', 'rack 1, floor 2'), 'zone:"rack 1, floor 2"');
+      assert.equal(searchFor('label.owner', 'night shift'), 'label.owner="night shift"');
+      for (const value of ['a', 'a b', 'a,b', ',', 'rack 1, floor 2', 'x=y', 'zone:b', '>=4']) {
+        assert.deepEqual(workerSearch(searchFor('zone', value)).filter, { zones: [value] }, value);
+        assert.deepEqual(workerSearch(searchFor('label.Rack', value)).filter, { labels: [{ key: 'Rack', value }] }, value);
+      }
+      for (const text of ['zone:"rack 1, floor 2",b rack label.x=1,2', '"zone:a" web', '"night shift"', 'zone:a,b free.cpu>=4', 'label.x= label:y']) {
+        assert.deepEqual(terms(print(terms(text))), terms(text), text);
+      }
     });
 
     test('a filter has other ways to be asked', () => {
-      const { filter } = search.workerSearch('zone:a,b status:offline label.env=prod label:gpu free.cpu>=4 "night shift"');
-      const { parameters, options } = search.otherWays(filter);
+      const { filter } = search.workerSearch('zone:a,b status:offline label.env=prod label:gpu "night shift"');
+      const { options } = search.otherWays(filter);
+      const { parameters } = search.otherWays({ ...filter, minFreeCpuCores: 4 });
       assert.deepEqual(parameters, [
         ['zone', 'a'], ['zone', 'b'], ['status', 'offline'], ['label', 'env=prod'], ['label', 'gpu'], ['search', 'night shift'], ['min_free_cpu_cores', '4'],
       ]);
       assert.deepEqual(options, [['-l', 'env=prod'], ['-l', 'gpu'], ['--zone', 'a'], ['--zone', 'b'], ['--status', 'offline'], ['--search', 'night shift']]);
+      assert.deepEqual(search.otherWays({ hasZone: false }).options, [['--without-zone', '']]);
+      assert.deepEqual(search.otherWays({}).options, []);
+    });
+
+    test('no command line is offered for what it cannot ask for', () => {
+      for (const text of ['id:w1', 'healthy:no', 'free.cpu>=4', 'free.mem>=8g', 'free.vms>=1', 'zone:a zone:none']) {
+        assert.equal(search.otherWays(search.workerSearch(text).filter).options, null, text);
+      }
+      assert.equal(search.otherWays({ hasZone: true }).options, null);
+      assert.equal(search.otherWays({ zones: [''] }).options, null);
     });
 
     test('a facet adds a word, joins another of its key, and takes its own away', () => {
@@ -103,6 +137,10 @@ describe('dashboard', () => {
       assert.equal(toggle('zone:b', 'zone', 'b'), '');
       assert.equal(toggle('zone:a', 'label.env', 'a b'), 'zone:a label.env="a b"');
       assert.ok(has('zone:a,b', 'zone', 'b'));
+      assert.equal(toggle('zone:a', 'zone', 'b, c'), 'zone:a,"b, c"');
+      assert.ok(has('zone:a,"b, c"', 'zone', 'b, c'));
+      assert.equal(toggle('zone:a,"b, c"', 'zone', 'b, c'), 'zone:a');
+      assert.equal(toggle('zone:a label.x=1,2', 'label.x', '1,2'), 'zone:a');
     });
   });
 
@@ -243,11 +281,11 @@ describe('dashboard', () => {
     });
 
     test('VMs that only have not left yet are told from what blocks', async () => {
-      const { apart } = await load('blockers');
+      const { splitBlockers } = await load('blockers');
       const vm = (id, note, kind = 'VM_RUNNING') => ({ kind, vmId: id, note });
       const acknowledged = { kind: 'NOT_ACKNOWLEDGED', vmId: null, note: null };
       const all = [acknowledged, vm('a', null), vm('b', 'no other worker has a GPU'), vm('c', null, 'VM_STOPPING')];
-      const { leaving, blocking } = apart(all);
+      const { leaving, blocking } = splitBlockers(all);
       assert.deepEqual([leaving.map(({ vmId }) => vmId), blocking.map(({ vmId }) => vmId)], [['a', 'c'], [null, 'b']]);
     });
 
@@ -273,6 +311,7 @@ describe('dashboard', () => {
     test('they are searched with the words of workers', () => {
       const { drainSearch } = model;
       assert.deepEqual(drainSearch('zone:a label.env=prod id:w1 rack').filter, { workerIds: ['w1'], zones: ['a'], labels: [{ key: 'env', value: 'prod' }], search: 'rack' });
+      assert.deepEqual(drainSearch('status:offline colour:red').problems, ['Unknown filter “colour”: use zone, label.KEY, cap or id', 'Unknown filter “status”: use zone, label.KEY, cap or id']);
       assert.equal(drainSearch('status:offline free.cpu>=4').problems.length, 2);
     });
   });
@@ -292,6 +331,7 @@ describe('dashboard', () => {
       assert.deepEqual(search('kind:moved').filter.kinds, ['VM_MOVED']);
       assert.ok(search('kind:drain').filter.kinds.includes('WORKER_ACTIVATED'));
       assert.deepEqual(search('worker:"rack 7"').filter, { workerIds: ['rack 7'] });
+      assert.deepEqual(search('zone:"rack 1, floor 2",b').filter, { zones: ['rack 1, floor 2', 'b'] });
     });
 
     test('times are lengths before now, or times', () => {
@@ -311,12 +351,14 @@ describe('dashboard', () => {
     test('what is not understood is said', () => {
       const { problems, filter } = search('kind:lazy actor:bob since:soon status:offline');
       assert.equal(problems.length, 4);
+      for (const problem of problems) assert.match(problem, /^Unknown (kind|actor|time|filter) “[^”]+”: use /);
       assert.deepEqual(filter, { kinds: [] }, 'a kind that is not known matches nothing');
     });
 
     test('one word takes the place of another', () => {
       assert.equal(model.withTerm('kind:drain since:1h', 'since', '24h'), 'kind:drain since:24h');
       assert.equal(model.withTerm('kind:drain since:1h', 'since', null), 'kind:drain');
+      assert.equal(model.withTerm('zone:"a, b" since:1h', 'since', null), 'zone:"a, b"');
     });
 
     test('VM events of a minute are one line, whatever happens in between, and nothing is lost', async () => {
@@ -329,7 +371,7 @@ describe('dashboard', () => {
         event('WORKER_OFFLINE', 20), event('VM_STARTED', 10), event('VM_FAILED', 9, 'w2', { zone: 'b' }),
       ];
       const lines = folded(log, 60_000);
-      assert.deepEqual(lines.map(({ event, fold }) => (fold ? `${fold.sort} ${fold.events.length}` : event.kind)), [
+      assert.deepEqual(lines.map(({ event, fold }) => (fold ? `${fold.kind} ${fold.events.length}` : event.kind)), [
         'VM_CHANGED', 'VM_STARTED', 'VM_FAILED', 'churn 4', 'failed 4', 'WORKER_DRAIN_STARTED', 'WORKER_OFFLINE',
       ]);
       assert.deepEqual(lines.flatMap(({ event, fold }) => (fold ? fold.events : [event])).map(({ id }) => id).sort(), log.map(({ id }) => id).sort());
@@ -340,19 +382,219 @@ describe('dashboard', () => {
       assert.equal(foldSearch(churn), null);
       assert.equal(foldTitle(failed), '4 VMs failed on 2 workers');
       assert.equal(foldSearch(failed), 'status:failed');
-      assert.equal(foldSearch({ sort: 'failed', events: failed.events.slice(0, 3) }), 'status:failed zone:a');
-      assert.equal(foldSearch({ sort: 'failed', events: [{ ...failed.events[0], workerId: 'rack 7' }] }), 'status:failed worker:"rack 7"');
+      assert.equal(foldSearch({ kind: 'failed', events: failed.events.slice(0, 3) }), 'status:failed zone:a');
+      assert.equal(foldSearch({ kind: 'failed', events: [{ ...failed.events[0], workerId: 'rack 7' }] }), 'status:failed worker:"rack 7"');
+      assert.equal(foldSearch({ kind: 'failed', events: failed.events.map((one) => ({ ...one, zone: 'rack 1, floor 2' })) }), 'status:failed zone:"rack 1, floor 2"');
       const twice = failed.events.map((one) => ({ ...one, vmId: one.workerId }));
-      assert.equal(foldTitle({ sort: 'failed', events: twice }), '2 VMs failed on 2 workers, 4 times in all');
+      assert.equal(foldTitle({ kind: 'failed', events: twice }), '2 VMs failed on 2 workers, 4 times in all');
       // Without a period they are one line each, of all time.
-      assert.deepEqual(folded(log, Infinity).flatMap(({ fold }) => (fold ? [`${fold.sort} ${fold.events.length}`] : [])), ['churn 6', 'failed 5']);
+      assert.deepEqual(folded(log, Infinity).flatMap(({ fold }) => (fold ? [`${fold.kind} ${fold.events.length}`] : [])), ['churn 6', 'failed 5']);
+    });
+
+    describe('log', () => {
+      let log;
+      before(async () => { log = await load('pages/events/log'); });
+
+      /** A server's log, newest first, in which VMs change, so many times in a minute, and every so many events there is a drain. */
+      function history(length, inMinute = 1_000, drainEvery = 50) {
+        const event = (number) => ({
+          id: `e${number}`, revision: number, position: 0, kind: number % drainEvery === 0 ? 'WORKER_DRAIN_STARTED' : 'VM_CHANGED',
+          at: new Date(NOON + Math.floor(number / inMinute) * 60_000).toISOString(), workerId: 'w1', vmId: 'v1', zone: 'a',
+        });
+        let all = Array.from({ length }, (_, index) => event(length - index));
+        const isOther = ({ kind }) => kind !== 'VM_CHANGED';
+        const page = (events, size) => ({ events: events.slice(0, size), hasOlder: events.length > size });
+        return {
+          first: () => page(all, 100),
+          before: (last, what) => page(all.filter((event) => event.revision < last.revision && (what === 'older' || isOther(event))), 500),
+          come(many) {
+            const news = Array.from({ length: many }, (_, index) => event(all.length + many - index));
+            all = [...news, ...all];
+            return news;
+          },
+          /** Each event is once in what is read, and none is missing in between. */
+          isWhole({ rows, waiting, others, isOverfull }) {
+            const numbers = (events) => events.map(({ revision }) => revision);
+            const read = isOverfull ? rows : [...waiting, ...rows];
+            assert.deepEqual(numbers(read), numbers(all.slice(all.length - read[0].revision).slice(0, read.length)));
+            const expected = all.filter((event) => isOther(event) && event.revision < rows.at(-1).revision).slice(0, others?.length ?? 0);
+            assert.deepEqual(numbers(others ?? []), numbers(expected));
+          },
+        };
+      }
+
+      /** Takes these steps with a log; what a step returns null for begins it anew. */
+      function take(steps, length = 20_000) {
+        const server = history(length);
+        let read = log.begun(server.first(), null);
+        let asked;
+        let begins = 0;
+        const put = (next) => {
+          if (next === null) begins += 1;
+          read = next ?? log.begun(server.first(), read);
+        };
+        const go = {
+          come: (many, isHeld = false) => { for (let rest = many; rest > 0; rest -= 250) put(log.arrived(read, server.come(Math.min(250, rest)), { isHeld, isReading: asked !== undefined })); },
+          show: () => put(log.shown(read, asked !== undefined)),
+          ask(what) {
+            const last = log.lastOf(read, what);
+            asked = { what, last, page: server.before(last, what) };
+          },
+          answer() {
+            read = log.withPage(read, asked.what, asked.last, asked.page);
+            asked = undefined;
+          },
+          begin: () => put(null),
+        };
+        for (const [step, ...values] of steps) {
+          go[step](...values);
+          server.isWhole(read);
+        }
+        const { rows, waiting, others, isOverfull, hasOlder, hasOlderOthers } = read;
+        return { newest: rows[0].revision, rows: rows.length, waiting: waiting.length, others: others?.length ?? null, isOverfull, hasOlder, hasOlderOthers, begins };
+      }
+
+      const READ = { newest: 20_000, rows: 100, waiting: 0, others: null, isOverfull: false, hasOlder: true, hasOlderOthers: false, begins: 0 };
+      const cases = [
+        ['what comes is shown', [['come', 3]], { newest: 20_003, rows: 103 }],
+        ['what comes while somebody reads waits, and is shown then', [['come', 3, true], ['show'], ['come', 2, true]], { newest: 20_003, rows: 103, waiting: 2 }],
+        ['older ones are behind', [['ask', 'older'], ['answer'], ['ask', 'older'], ['answer']], { rows: 1_100 }],
+        ['too old ones go, and are read again', [['come', 5_000], ['ask', 'older'], ['answer'], ['come', 600]], { newest: 25_600, rows: 4_500 }],
+        ['as many are kept as were asked for', [...Array(10).fill([['ask', 'older'], ['answer']]).flat(), ['come', 250]], { newest: 20_250, rows: 5_100 }],
+        ['a page that is asked for while rows go is behind the last', [['come', 3_900], ['ask', 'older'], ['come', 1_000], ['answer'], ['come', 1]], { newest: 24_901, rows: 5_500 }],
+        ['a page that comes too late is dropped, and another one read', [['come', 3_900], ['ask', 'older'], ['come', 4_500], ['answer'], ['come', 1]], { newest: 28_401, rows: 4_000 }],
+        ['a page of a log that was begun anew is dropped', [['come', 300], ['ask', 'older'], ['begin'], ['answer']], { newest: 20_300, begins: 1 }],
+        ['the others are behind all', [['ask', 'others'], ['answer']], { others: 398, hasOlderOthers: false }],
+        ['the others go on', [['come', 7_000], ['ask', 'others'], ['answer'], ['ask', 'others'], ['answer']], { newest: 27_000, rows: 4_000, others: 460 }],
+        ['rows that go are among the others, unless VMs do it as usual', [['ask', 'others'], ['answer'], ['come', 6_000]], { newest: 26_000, rows: 4_000, others: 440 }],
+        ['rows that go while the first others are read are not lost', [['come', 3_900], ['ask', 'others'], ['come', 2_000], ['answer'], ['come', 1_000]], { newest: 26_900, rows: 4_000, others: 458 }],
+        ['rows that go after others were asked for too long ago are not lost', [['come', 3_900], ['ask', 'others'], ['come', 5_000], ['answer'], ['ask', 'others'], ['answer']], { newest: 28_900, rows: 8_000, others: 418 }],
+        ['what becomes a row is none of the others', [['ask', 'others'], ['answer'], ['ask', 'older'], ['answer']], { rows: 600, others: 388 }],
+        ['4,000 wait', [['come', 4_000, true], ['show']], { newest: 24_000, rows: 4_000 }],
+        ['more than 4,000 are not joined: the log is begun anew when it is shown', [['come', 6_000, true], ['show']], { newest: 26_000, begins: 1 }],
+        ['and when what comes is shown', [['come', 6_000, true], ['come', 100]], { newest: 26_100, begins: 1 }],
+        ['until then, what was read stays, and may be read on', [['come', 6_000, true], ['ask', 'older'], ['answer'], ['come', 250, true]], { rows: 600, waiting: 4_000, isOverfull: true }],
+      ];
+      for (const [name, steps, expected] of cases) {
+        test(name, () => assert.deepEqual(take(steps), { ...READ, ...expected }));
+      }
+
+      test('after the end of the log there are neither older ones nor others', () => {
+        const end = { ...READ, newest: 550, rows: 550, hasOlder: false };
+        assert.deepEqual(take([['ask', 'older'], ['answer']], 550), end);
+        assert.deepEqual(take([['ask', 'others'], ['answer']], 550), { ...end, rows: 100, others: 9, hasOlder: true });
+        assert.deepEqual(take([['ask', 'others'], ['answer'], ['ask', 'older'], ['answer']], 550), end);
+      });
+
+      test('an event that comes again is there once', () => {
+        const server = history(200);
+        const read = log.begun(server.first(), null);
+        const news = server.come(5);
+        const held = log.arrived(read, news, { isHeld: true, isReading: false });
+        assert.equal(log.arrived(held, [...news, read.rows[0]], { isHeld: true, isReading: false }), held);
+        const all = log.arrived(held, [...server.come(1), ...news], { isHeld: false, isReading: false });
+        assert.equal(all.rows.length, 106);
+        server.isWhole(all);
+      });
+
+      test('the others are lines after one that says what is left out', () => {
+        const server = history(9_000, 10_000);
+        let read = log.begun(server.first(), null);
+        read = log.withPage(read, 'others', read.rows.at(-1), server.before(read.rows.at(-1), 'others'));
+        const rows = log.rowsOf(read.rows, read.others, true, new Set());
+        assert.deepEqual(rows.slice(0, 5).map(({ id, fold }) => (fold ? `${fold.kind} ${fold.events.length}` : id)), ['e9000', 'churn 98', 'e8950', 'end', 'e8900']);
+        assert.equal(rows[3].event.id, 'e8901');
+        assert.equal(rows.length, 4 + 178);
+        // An open fold has its events below it; without folding, there are those only that were read.
+        const open = log.rowsOf(read.rows, read.others, true, new Set([log.openKey(rows[1].fold.events[40])]));
+        assert.deepEqual(open.slice(1, 3).map(({ isOpen, isInside }) => isOpen ?? isInside), [true, true]);
+        assert.equal(open.filter(({ isInside }) => isInside).length, 98);
+        assert.equal(log.rowsOf(read.rows, read.others, false, new Set()).length, 100);
+      });
+
+      /** Reads as the page does: what is next is asked for after each page, and when the lines become others. */
+      function readOn(server, read, view) {
+        let before = '';
+        let pages = 0;
+        for (;;) {
+          const lines = log.rowsOf(read.rows, read.others, true, new Set()).length;
+          const now = `${lines} ${read.pages}`;
+          const what = now === before ? null : log.nextRead(read, { lines, isFolding: true, isSearching: false, hasOtherKinds: true, ...view });
+          if (!what) return { read, lines, pages };
+          assert.ok((pages += 1) <= 100, 'it ends');
+          before = now;
+          read = log.withPage(read, what, log.lastOf(read, what), server.before(log.lastOf(read, what), what));
+        }
+      }
+
+      test('a page that falls into one line is no end', () => {
+        const server = history(20_000, 6_000, Infinity);
+        const lines = (read) => log.rowsOf(read.rows, read.others, true, new Set()).length;
+        const read = log.begun(server.first(), null);
+        const last = read.rows.at(-1);
+        const more = log.withPage(read, 'older', last, server.before(last, 'older'));
+        assert.equal(lines(more), lines(read), 'it is the same line');
+        assert.notEqual(more.pages, read.pages, 'and yet something was read');
+        const all = readOn(server, read, { isEndSeen: true, isAtTop: true });
+        assert.equal(all.read.rows.length, 2_100);
+        assert.ok(all.read.others, 'what else happened is read then');
+      });
+
+      test('who scrolls to the end of some lines comes further', () => {
+        // Two lines for 50 events, so that 2,000 are more than a screen, and few enough for the end to be near.
+        const server = history(20_000, 50);
+        const first = readOn(server, log.begun(server.first(), null), { isEndSeen: false, isAtTop: true });
+        assert.deepEqual([first.read.rows.length, first.lines >= 40, first.read.others], [2_100, true, null]);
+        const seen = readOn(server, first.read, { isEndSeen: true, isAtTop: false });
+        assert.deepEqual([seen.read.rows.length, seen.read.hasOlder], [20_000, false]);
+      });
+
+      const view = { lines: 50, isFolding: true, isSearching: false, hasOtherKinds: true, isEndSeen: false, isAtTop: true };
+      const wants = [
+        ['few events', { rows: 500 }, {}, 'older'],
+        ['all events', { rows: 500, hasOlder: false }, {}, null],
+        ['a screen full of lines', { rows: 2_000 }, {}, null],
+        ['its end', { rows: 2_000 }, { isEndSeen: true }, 'older'],
+        ['its end, scrolled to', { rows: 2_000 }, { isEndSeen: true, isAtTop: false }, 'older'],
+        ['the end of few lines for many events', { rows: 3_000 }, { isEndSeen: true }, 'others'],
+        ['few lines', { rows: 2_000 }, { lines: 20 }, 'others'],
+        ['few lines of VMs only', { rows: 2_000 }, { lines: 20, hasOtherKinds: false, isEndSeen: true }, null],
+        ['others', { rows: 2_000, others: 500, hasOlderOthers: true }, {}, 'others'],
+        ['all others', { rows: 2_000, others: 500 }, { isEndSeen: true, isAtTop: false }, null],
+        ['many others', { rows: 2_000, others: 3_000, hasOlderOthers: true }, { isEndSeen: true }, null],
+        ['many others, scrolled to', { rows: 2_000, others: 3_000, hasOlderOthers: true }, { isAtTop: false }, 'others'],
+        ['each event', { rows: 9_000, others: 500, hasOlderOthers: true }, { isFolding: false, lines: 9_000 }, 'older'],
+        ['words', { rows: 2_500 }, { isFolding: false, isSearching: true, lines: 0 }, 'older'],
+        ['words that are nowhere', { rows: 3_000 }, { isFolding: false, isSearching: true, lines: 0, isEndSeen: true }, null],
+        ['words that are often there', { rows: 3_000 }, { isFolding: false, isSearching: true, lines: 45, isEndSeen: true, isAtTop: false }, 'older'],
+      ];
+      for (const [name, { rows, others, hasOlder = true, hasOlderOthers = false }, more, expected] of wants) {
+        test(`what is read next: ${name}`, () => {
+          const read = { rows: Array(rows), others: others === undefined ? null : Array(others), hasOlder, hasOlderOthers };
+          assert.equal(log.nextRead(read, { ...view, ...more }), expected);
+        });
+      }
     });
 
     test('workers without a zone are what the zones lack of the whole', async () => {
-      const { withoutZone } = await load('zones');
+      const { withoutZone, zoneRows } = await load('zones');
       assert.deepEqual(withoutZone({ workers: 5, cpuCores: 50 }, [{ workers: 1, cpuCores: 10 }, { workers: 2, cpuCores: 30 }]), { workers: 2, cpuCores: 10 });
       assert.equal(withoutZone({ workers: 1, cpuCores: 10 }, [{ workers: 1, cpuCores: 10 }]), null);
       assert.deepEqual(withoutZone({ workers: 1 }, []), { workers: 1 });
+      // Zones a and b both report one VM that is on its way, so their sum is more than there are; none is on the third worker.
+      const zones = [{ name: 'a', workers: 1, vmCount: 1 }, { name: 'b', workers: 1, vmCount: 1 }];
+      assert.deepEqual(zoneRows({ workers: 3 }, zones, 0), [...zones, { name: '', workers: 1, vmCount: 0 }]);
+      assert.deepEqual(zoneRows({ workers: 3 }, zones, null).at(-1), { name: '', workers: 1, vmCount: null });
+      assert.deepEqual(zoneRows({ workers: 2 }, zones, 0), zones);
+    });
+
+    test('what was read is said in a sentence, and that there is nothing older, of what', () => {
+      assert.equal(model.readText(100, 100), '100 events read');
+      assert.equal(model.readText(12, 1_000), '12 of the 1,000 events read');
+      assert.equal(model.noOlderText(search('')), 'the log has no older ones');
+      assert.equal(model.noOlderText(search('disk')), 'the log has no older ones', 'words are looked for in all that is read');
+      assert.equal(model.noOlderText(search('kind:drain')), 'no older one matches');
+      assert.equal(model.noOlderText(search('kind:drain since:15m')), 'none is older in this time');
     });
 
     test('bars hold every event once', () => {
@@ -399,6 +641,7 @@ describe('dashboard', () => {
       ['duplicate:no id:a,b', { duplicate: false, ids: ['a', 'b'] }],
       ['web 7', { search: 'web 7' }],
       ['worker:"rack 7"', { workerIds: ['rack 7'] }],
+      ['zone:"rack 1, floor 2",b', { zones: ['rack 1, floor 2', 'b'] }],
       ['status:', {}],
     ];
     for (const [text, filter] of cases) {
@@ -625,11 +868,11 @@ describe('dashboard', () => {
       assert.deepEqual(curves.drainsWithin(all, { at: [], step: 60 }), []);
     });
 
-    test('since when there are samples is said where the time before is seen', () => {
+    test('when the first sample was is said where the time before is seen', () => {
       const times = { at: Array.from({ length: 100 }, (_, index) => index * 60), step: 60 };
-      const since = (first) => curves.recordedSince({ times, charts: [{ lines: [{ values: times.at.map((_, index) => (index < first ? null : 1)) }, { values: times.at.map(() => null) }] }] });
+      const since = (first) => curves.firstSample({ times, charts: [{ lines: [{ values: times.at.map((_, index) => (index < first ? null : 1)) }, { values: times.at.map(() => null) }] }] });
       assert.deepEqual([0, 1, 5, 6, 99].map(since), [null, null, null, 360, 5_940]);
-      assert.equal(curves.recordedSince({ times, charts: [] }), null);
+      assert.equal(curves.firstSample({ times, charts: [] }), null);
     });
 
     test('a history of minutes is drawn over an hour, unless another range was chosen', () => {

@@ -9,7 +9,7 @@ export interface Blocker {
 }
 
 /** VMs that only have not left yet, and all else: VMs with a note, and what is no VM. */
-export function apart<One extends Pick<Blocker, 'kind' | 'note'>>(blockers: readonly One[]): { leaving: One[]; blocking: One[] } {
+export function splitBlockers<One extends Pick<Blocker, 'kind' | 'note'>>(blockers: readonly One[]): { leaving: One[]; blocking: One[] } {
   const isLeaving = ({ kind, note }: One): boolean => (kind === 'VM_RUNNING' || kind === 'VM_STOPPING') && note === null;
   return { leaving: blockers.filter(isLeaving), blocking: blockers.filter((blocker) => !isLeaving(blocker)) };
 }

@@ -163,7 +163,7 @@ export function curvesOf(chosen: Range | null, times: Times, charts: readonly Ch
 const WORTH_A_WORD = 0.05;
 
 /** When the first sample was that is drawn, in seconds since 1970, if the time before it is a part of the range that is seen; else null. */
-export function recordedSince({ times: { at }, charts }: Pick<Curves, 'times' | 'charts'>): number | null {
+export function firstSample({ times: { at }, charts }: Pick<Curves, 'times' | 'charts'>): number | null {
   const first = Math.min(...charts.flatMap(({ lines }) => lines.map(({ values }) => values.findIndex((value) => value !== null))).filter((index) => index >= 0));
   return first > Math.max(1, at.length * WORTH_A_WORD) ? at[first] ?? null : null;
 }

@@ -104,7 +104,7 @@ export function zonesOf(workers: Iterable<WorkerSums>, measure: Measure): Item[]
     else zones.set(zone, [item]);
   }
   return [...zones].map(([zone, items]): Item => ({
-    kind: 'zone', id: zone, name: zone || 'in no zone', share: null, state: 'usual', ...total(items), items: largestFirst(items, measure),
+    kind: 'zone', id: zone, name: zone || 'no zone', share: null, state: 'usual', ...total(items), items: largestFirst(items, measure),
   })).sort((a, b) => Number(a.id === '') - Number(b.id === '') || (a.id < b.id ? -1 : 1));
 }
 

@@ -22,14 +22,14 @@ export function vmSearch(text: string): VmSearch {
   const filter: { -readonly [K in keyof VmFilter]: VmFilter[K] } = {};
   const problems: string[] = [];
   const words: string[] = [];
-  for (const { key, value } of found) {
+  for (const { key, value, values: parts } of found) {
     if (key === '') {
       words.push(value);
       continue;
     }
     // A key that waits for its value asks for nothing yet.
     if (value === '') continue;
-    const values = value.split(',').filter(Boolean);
+    const values = parts.filter(Boolean);
     if (key === 'zone') {
       if (value === 'none') filter.hasZone = false;
       else filter.zones = [...filter.zones ?? [], ...values];

@@ -56,7 +56,7 @@ describe('VMs in the dashboard', () => {
 
     // A migration: for a while both report it, the later one counts.
     await fleet.beat('worker-04', [{ ...vm, note: undefined }]);
-    await says(visit, [/Running for .* on worker-04/, /Reported by more than one worker/, /worker-04 active this one counts/, /worker-01 draining running for/]);
+    await says(visit, [/Running for .* on worker-04/, /Reported by more than one worker/, /worker-04 active authoritative/, /worker-01 draining running for/]);
     await visit.judge('vm-migrating');
     await fleet.beat('worker-01', []);
     await visit.until(() => !document.body.innerText.includes('Reported by more than one worker'));

@@ -331,6 +331,17 @@ describe('workers in the dashboard', () => {
       const second = await row('worker-2');
       assert.deepEqual([second.chips, second.rest], [['env=lab'], '']);
 
+      // Those without room are reached without a pointer, too.
+      await visit.page.focus('[data-id="worker-1"] .more-labels');
+      await visit.page.keyboard.press('Enter');
+      await visit.until(() => document.querySelectorAll('.label-sheet:popover-open a').length === 3);
+      const searches = await visit.page.$$eval('.label-sheet:popover-open a', (links) => links.map(({ href }) => new URL(href).searchParams.get('q')));
+      assert.deepEqual(searches, ['label.pool=general-purpose', 'label.rack=r1', 'label.tier=compute']);
+      await visit.judge('workers-labels');
+      await visit.page.keyboard.press('Escape');
+      await visit.until(() => document.querySelector('.label-sheet:popover-open') === null);
+      assert.equal(new URL(visit.page.url()).pathname, '/workers');
+
       // A phone has no column for them, and shows both all the same.
       await visit.page.setViewport({ width: 360, height: 740 });
       await visit.until(() => document.querySelector('.phone-title') !== null);

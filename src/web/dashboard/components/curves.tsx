@@ -10,7 +10,7 @@ import type { ComponentChildren } from 'preact';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import { isConnected } from '../api/live';
 import {
-  amount, description, drainsWithin, extremesOf, isDrainingAt, isFarAbove, lastKnown, nearest, RANGES, recordedSince, spanAround, spokenPoint, timeAt,
+  amount, description, drainsWithin, extremesOf, isDrainingAt, isFarAbove, lastKnown, nearest, RANGES, firstSample, spanAround, spokenPoint, timeAt,
   valueAt, valueAtEnd, type Chart, type Curves, type DrainSpan, type Range, type Times,
 } from '../curves';
 import { setQuery } from '../router';
@@ -61,7 +61,7 @@ export function CurvesCard({ title, label, curves, range, isCurrent, problem, re
   drains?: readonly DrainSpan[];
 }) {
   const standing = curves ? drainsWithin(drains, curves.times) : [];
-  const since = curves ? recordedSince(curves) : null;
+  const since = curves ? firstSample(curves) : null;
   const crosshair: Crosshair = useSignal<{ time: number; by: string } | null>(null);
   return (
     <Card
@@ -78,7 +78,7 @@ export function CurvesCard({ title, label, curves, range, isCurrent, problem, re
         )}
       {curves && curves.charts.length > 0 && (
         <footer class="curves-foot tiny faint">
-          {since !== null && <p data-test="recorded-since">Recorded since {clock(since * 1_000)}; before that there is no sample in this range.</p>}
+          {since !== null && <p data-test="first-sample">First sample in this range: {clock(since * 1_000)}.</p>}
           {note && <p>{note}</p>}
           {standing.length > 0 && (
             <p class="curve-drains"><i class="curve-swatch drain" aria-hidden="true" />{standing.length === 1 ? 'Drain' : 'Drains'}: {standing.slice(-MOST_NAMED).map(({ words }) => words).join('; ')}{standing.length > MOST_NAMED && `; and ${standing.length - MOST_NAMED} before`}</p>
@@ -321,7 +321,7 @@ function Behind({ plot, drawn, times, since, drains }: {
   const before = since === null ? 0 : x(since);
   return (
     <div class="curve-behind" aria-hidden="true">
-      {since !== null && <span class="curve-before tiny" style={box(0, before)}>{before >= WORDS && `no sample before ${clock(since * 1_000)}`}</span>}
+      {since !== null && <span class="curve-before tiny" style={box(0, before)}>{before >= WORDS && `no sample until ${clock(since * 1_000)}`}</span>}
       {drains.map(({ key, since, until }) => <i key={key} class={`curve-drain${until === null ? ' stands' : ''}`} style={box(x(since), until === null ? width : x(until))} />)}
     </div>
   );

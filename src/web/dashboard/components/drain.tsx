@@ -158,11 +158,11 @@ export function DrainDialog({ workers: asked, onClose, onDone }: { workers: read
       <p class="muted">
         {workers.length > 1 && `${stake.zones.slice(0, 4).map(([zone, amount]) => `${amount} in ${zone}`).join(', ')}${stake.zones.length > 4 ? ` and ${stake.zones.length - 4} other zones` : ''}. `}
         No new VMs are placed there; running VMs keep running.{' '}
-        {stake.vms > 0 ? `${plural(stake.vms, 'VM')} ${stake.vms === 1 ? 'has' : 'have'} to move or end before the ${workers.length === 1 ? 'host is' : 'hosts are'} empty.` : 'There are no VMs on them.'}
+        {stake.vms > 0 ? `${plural(stake.vms, 'VM')} ${stake.vms === 1 ? 'has' : 'have'} to move or end before the ${workers.length === 1 ? 'host is' : 'hosts are'} empty.` : workers.length === 1 ? 'It has no VMs.' : 'They have no VMs.'}
       </p>
       <p class={`notice ${isMuch ? 'warn' : ''}`}>
         {stake.taking === 0
-          ? 'No capacity is lost: none of them is open for new VMs.'
+          ? `No capacity is lost: ${workers.length === 1 ? 'it is not' : 'none of them is'} open for new VMs.`
           : `At stake: ${plural(stake.cores, 'free core')}, ${memory(stake.memory)} and ${plural(stake.slots, 'VM slot')} that are placeable now, ${percent(lost)} of what there is.`}
       </p>
       {workers.length > 0 && <PlanNotice plan={plan} problem={error.value?.message} />}

@@ -3,7 +3,7 @@
 import { useSignal } from '@preact/signals';
 import type { ClusterEvent } from '../api/events';
 import type { ClusterEventKind } from '../api/generated';
-import { folded, foldKinds, foldSearch, foldSpan, foldTitle, type Fold } from '../event-folds';
+import { folded, foldSearch, foldSpan, foldTitle, type Fold } from '../event-folds';
 import { actor as actorOf, count } from '../format';
 import { href } from '../router';
 import { Clock } from './time';
@@ -62,39 +62,38 @@ export function EventLine({ event, dated, without }: { event: ClusterEvent; date
 /** Events of a fold that are listed when it is opened; the page of events has all. */
 const MOST_OF_FOLD = 50;
 
-/** Events as one line, which opens. With `isMore`, there may be older ones that were not read. */
-function FoldLine({ fold, isMore, without }: { fold: Fold<ClusterEvent>; isMore: boolean; without?: string }) {
+/** VMs that were lost in one way as one line, which opens. With `isMore`, there may be older ones that were not read. */
+function FoldLine({ fold, isMore }: { fold: Fold<ClusterEvent>; isMore: boolean }) {
   const isOpen = useSignal(false);
-  const { events, sort } = fold;
+  const { events, kind } = fold;
   const search = foldSearch(fold);
-  const kinds = sort === 'churn' ? foldKinds(fold) : '';
   return (
-    <li class="event" data-fold={sort} data-count={events.length}>
+    <li class="event" data-fold={kind} data-count={events.length}>
       <Clock at={events[0]!.at} />
       <div>
         <details class="fold" onToggle={(event) => { isOpen.value = event.currentTarget.open; }}>
-          <summary class={sort === 'churn' ? '' : 'bad'}>{isMore && 'At least '}{foldTitle(fold)}</summary>
+          <summary class="bad">{isMore && 'At least '}{foldTitle(fold)}</summary>
           {isOpen.value && (
             <ul class="list">
-              {events.slice(0, MOST_OF_FOLD).map((event) => <EventLine key={event.id} event={event} without={without} />)}
-              {events.length > MOST_OF_FOLD && <li class="tiny muted">and {count(events.length - MOST_OF_FOLD)} more: <a href={href('events', { q: sort === 'churn' ? 'kind:vm' : `kind:vm_${sort}` })}>all in Events</a></li>}
+              {events.slice(0, MOST_OF_FOLD).map((event) => <EventLine key={event.id} event={event} />)}
+              {events.length > MOST_OF_FOLD && <li class="tiny muted">and {count(events.length - MOST_OF_FOLD)} more: <a href={href('events', { q: `kind:vm_${kind}` })}>all in Events</a></li>}
             </ul>
           )}
         </details>
-        <p class="tiny faint">{[foldSpan(fold), kinds].filter(Boolean).join(' · ')}{search && <> · <a class="fold-link" href={href('vms', { q: search })}>failed VMs</a></>}</p>
+        <p class="tiny faint">{foldSpan(fold)}{search && <> · <a class="fold-link" href={href('vms', { q: search })}>failed VMs</a></>}</p>
       </div>
     </li>
   );
 }
 
-/** Events, newest first, as at most so many lines, VM events folded. `isCut` says that older VM events were not read. */
-export function EventLines({ events, most, isCut = false, without }: { events: readonly ClusterEvent[]; most: number; isCut?: boolean; without?: string }) {
+/** Events without routine, newest first, as at most so many lines, lost VMs folded. `isCut` says that older losses were not read. */
+export function EventLines({ events, most, isCut = false }: { events: readonly ClusterEvent[]; most: number; isCut?: boolean }) {
   const lines = folded(events, Infinity);
   return (
     <ul class="list">
       {lines.slice(0, most).map(({ event, fold }) => (fold
-        ? <FoldLine key={`${fold.sort} ${fold.events.at(-1)!.id}`} fold={fold} isMore={isCut} without={without} />
-        : <EventLine key={event.id} event={event} without={without} />))}
+        ? <FoldLine key={`${fold.kind} ${fold.events.at(-1)!.id}`} fold={fold} isMore={isCut} />
+        : <EventLine key={event.id} event={event} />))}
     </ul>
   );
 }

@@ -238,7 +238,7 @@ function Help({ onClose }: { onClose: () => void }) {
       <dl class="facts small">
         {[...new Set(SEARCHES.values())].map(({ what, words }) => <><dt key={what}>{what}</dt><dd><Words words={words} /></dd></>)}
       </dl>
-      <p class="small muted">All words must match; a comma between values means any of them.</p>
+      <p class="small muted">All words must match; a comma between values means any of them. A value with a space or a comma of its own stands in quotes.</p>
       <label class="row">
         <input type="checkbox" checked={areKeysOn.value} onChange={(event) => switchKeys(event.currentTarget.checked)} />
         Single-letter shortcuts. Switch them off if you use speech input.

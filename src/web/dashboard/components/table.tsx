@@ -42,10 +42,14 @@ export interface TableProps<Row> {
   of?: string;
   /** How many rows there are in all, if not all are loaded. */
   total?: number;
-  /** Loads more rows; called when the end is near. */
-  onEnd?: () => void;
+  /** Loads more rows; called when the end is near, and again when it is seen, or after more was loaded. */
+  onEnd?: (isSeen: boolean) => void;
+  /** What changes with everything that is loaded, if that may leave the number of rows as it is. */
+  loaded?: number;
   /** The page that a row opens. */
   href?: (row: Row) => string;
+  /** Whether a row is open, if its link opens and closes it in this table. */
+  isExpanded?: (row: Row) => boolean | undefined;
   /** Ids of the selected rows; without it there is nothing to select. */
   selected?: Signal<ReadonlySet<string>>;
   /** Called when the table is scrolled, with how far it is from its top, in CSS pixels. */
@@ -125,7 +129,8 @@ export function Table<Row>(props: TableProps<Row>) {
   const seenKey = seen.map(id).join('\n');
   useEffect(() => { onSeen?.(seenKey === '' ? [] : seenKey.split('\n')); }, [seenKey]);
   const isEndNear = rows.length > 0 && to > rows.length - 60;
-  useEffect(() => { if (isEndNear) onEnd?.(); }, [isEndNear, rows.length]);
+  const isEndSeen = Math.ceil((top.value + height.value) / rowHeight) >= rows.length;
+  useEffect(() => { if (isEndNear) onEnd?.(isEndSeen); }, [isEndNear, isEndSeen, rows.length, props.loaded]);
 
   const select = (wanted: Row, isSelected: boolean): void => {
     if (!selected) return;
@@ -173,7 +178,7 @@ export function Table<Row>(props: TableProps<Row>) {
   const isAllSelected = chosen !== undefined && rows.length > 0 && rows.every((one) => chosen.has(id(one)));
   const style: Record<string, string> = { '--columns': template };
   if (maxRows) style.maxHeight = `${maxRows * rowHeight + headHeight + 2}px`;
-  const cells = { columns: shown, id, href, selected, data: props.data };
+  const cells = { columns: shown, id, href, isExpanded: props.isExpanded, selected, data: props.data };
 
   return (
     <div
@@ -241,7 +246,7 @@ function Head<Row>({ column: { title, right, sort: name, descends }, sort }: { c
   );
 }
 
-interface RowProps<Row> extends Pick<TableProps<Row>, 'columns' | 'id' | 'href' | 'selected' | 'data'> {
+interface RowProps<Row> extends Pick<TableProps<Row>, 'columns' | 'id' | 'href' | 'isExpanded' | 'selected' | 'data'> {
   row: Row;
   index: number;
   /** Prefix of the ids of rows. */
@@ -251,7 +256,7 @@ interface RowProps<Row> extends Pick<TableProps<Row>, 'columns' | 'id' | 'href' 
   onSelect: (row: Row, isSelected: boolean) => void;
 }
 
-function TableRow<Row>({ row, index, name, columns, id, href, selected, data, current, onPress, onSelect }: RowProps<Row>) {
+function TableRow<Row>({ row, index, name, columns, id, href, isExpanded, selected, data, current, onPress, onSelect }: RowProps<Row>) {
   const key = id(row);
   const isRange = useRef(false);
   const at = useSignal(index);
@@ -299,7 +304,7 @@ function TableRow<Row>({ row, index, name, columns, id, href, selected, data, cu
           class={`td${column.right ? ' right' : ''}${column.lead ? ' lead' : ''}${phoneClass(column)}`}
         >
           {isNarrow.value && typeof column.phone === 'object' && <span class="phone-title">{column.phone.third}</span>}
-          {column.lead && href ? <a href={href(row)} tabIndex={-1}>{column.cell(row)}</a> : column.cell(row)}
+          {column.lead && href ? <a href={href(row)} tabIndex={-1} aria-expanded={isExpanded?.(row)}>{column.cell(row)}</a> : column.cell(row)}
         </div>
       ))}
     </div>

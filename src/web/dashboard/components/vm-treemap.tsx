@@ -251,7 +251,7 @@ export function VmTreemap({ filter, empty }: { filter: VmFilter; empty?: Compone
         <nav class="crumbs grow" aria-label="Where the map is">
           <a href={href('vms', { ...Object.fromEntries(query), at: null })} aria-current={scope.level === 'all' ? 'location' : undefined}>All zones</a>
           {zone !== null && (
-            <><span aria-hidden="true">›</span><a href={href('vms', { ...Object.fromEntries(query), at: `zone:${zone}` })} aria-current={scope.level === 'zone' ? 'location' : undefined}>{zone || 'in no zone'}</a></>
+            <><span aria-hidden="true">›</span><a href={href('vms', { ...Object.fromEntries(query), at: `zone:${zone}` })} aria-current={scope.level === 'zone' ? 'location' : undefined}>{zone || 'no zone'}</a></>
           )}
           {scope.level === 'worker' && <><span aria-hidden="true">›</span><span aria-current="location">{scope.id}</span><a class="small" href={href('workers', scope.id)}>Open worker</a></>}
         </nav>
@@ -264,7 +264,7 @@ export function VmTreemap({ filter, empty }: { filter: VmFilter; empty?: Compone
           ))}
         </div>
       </div>
-      {error.value && <p class="bad small" role="status">{error.value} What is shown may be old.</p>}
+      {error.value && <p class="bad small" role="status">{error.value} The data shown may be out of date.</p>}
       {nothing ? (
         shown.vms?.isGone
           ? <Empty title="This worker is no longer registered"><button type="button" class="button" onClick={() => setQuery({ at: null })}>All zones</button></Empty>

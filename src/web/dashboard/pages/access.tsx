@@ -69,7 +69,7 @@ function Open() {
       </header>
       <Card title="What this means">
         <ul class="bullets">
-          <li>Any person or program that reaches this address can read everything, and drain, activate and purge workers. The event log cannot say who did.</li>
+          <li>Any person or program that reaches this address can read everything, and drain, activate and purge workers. The change log cannot say who did.</li>
           <li>Without tokens, a server listens on its own machine only, unless it was started with <code>--insecure</code>.</li>
           <li>That is fine for trying it out: <code>aetherium dev</code> runs without tokens, too.</li>
         </ul>
@@ -300,7 +300,7 @@ function TokenList({ own }: { own: { id: string; parent: string | null } | null 
           maxRows={14}
           empty={(
             <Empty title={find ? 'No token matches' : shown === 'workers' ? 'No worker has a token of its own yet' : shown === 'sessions' ? 'No browser sessions' : 'No active tokens'}>
-              <p>{shown === 'workers' ? 'Each makes one when it joins.' : 'Create one for every person and program, so that the event log tells them apart and each can be revoked by itself.'}</p>
+              <p>{shown === 'workers' ? 'Each makes one when it joins.' : 'Create one for every person and program, so that the change log tells them apart and each can be revoked by itself.'}</p>
             </Empty>
           )}
         />
@@ -389,7 +389,7 @@ function CreateDialog({ onClose }: { onClose: () => void }) {
   return (
     <Confirm title="Create a token" action="Create" disabled={!isComplete || !isConnected.value} onConfirm={confirm} onClose={() => { if (!made.current) onClose(); }}>
       <label class="field">
-        <span>Name of the person or program, shown in the event log</span>
+        <span>Name of the person or program, shown in the change log</span>
         <input value={name.value} maxLength={200} placeholder="grafana" onInput={(event) => { name.value = event.currentTarget.value; }} />
       </label>
       <label class="field">

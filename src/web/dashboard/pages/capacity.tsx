@@ -22,9 +22,10 @@ import { Time } from '../components/time';
 import { toast, toastError } from '../components/toast';
 import { count, memory, plural, share } from '../format';
 import { href, hrefHere, place, setQuery } from '../router';
+import { searchFor } from '../search';
 import { mayOperate } from '../session';
 import { length, now } from '../time';
-import { withoutZone } from '../zones';
+import { withoutZone, zoneRows } from '../zones';
 import { CapacityCurves } from './capacity/history';
 
 const HowMany = operation(`query HowMany($request: CapacityRequest!, $lost: CapacityRequest!, $hasLoss: Boolean!) {
@@ -37,7 +38,12 @@ const HowMany = operation(`query HowMany($request: CapacityRequest!, $lost: Capa
     zones { zone workers vms }
   }
   zones { name workers activeWorkers drainingWorkers offlineWorkers vmCount schedulableCpuCores schedulableMemoryMb schedulableVmSlots }
-  clusterStats { totalWorkers activeWorkers drainingWorkers offlineWorkers totalVms schedulableCpuCores schedulableMemoryMb schedulableVmSlots }
+  clusterStats { totalWorkers activeWorkers drainingWorkers offlineWorkers schedulableCpuCores schedulableMemoryMb schedulableVmSlots }
+}`);
+
+/** How many VMs hold a slot on workers without a zone, which no sum has. */
+const ZonelessVms = operation(`query ZonelessVms {
+  vmCounts(filter: { hasZone: false, statuses: [CREATED, STARTING, RUNNING, STOPPING] }) { total }
 }`);
 
 const Where = operation(`query Where($request: PlacementRequest!) {
@@ -263,13 +269,19 @@ function Figures({ answer, question, isCurrent }: { answer: Answer | undefined; 
   );
 }
 
+/** Sums over all workers, under the names that they have in zones. */
+function workerSums({ totalWorkers: workers, ...others }: Answer['clusterStats']) {
+  return { ...others, workers };
+}
+
 function Zones({ answer, question, isCurrent }: { answer: Answer | undefined; question: Question; isCurrent: boolean }) {
+  const hasZoneless = answer !== undefined && withoutZone(workerSums(answer.clusterStats), answer.zones) !== null;
+  // Each VM is looked at for it: only where there are such workers.
+  const zonelessVms = useQuery(ZonelessVms, hasZoneless ? {} : null, { on: isAboutRoom, every: 15_000, atMostEvery: 5_000 }).data.value;
   if (!answer) return null;
   const room = new Map(answer.capacity.zones.map((zone) => [zone.zone, zone]));
   const most = Math.max(1, ...answer.capacity.zones.map(({ vms }) => vms));
-  const { totalWorkers: workers, totalVms: vmCount, ...others } = answer.clusterStats;
-  const rest = withoutZone({ ...others, workers, vmCount }, answer.zones);
-  const rows = [...answer.zones, ...(rest ? [{ name: '', ...rest }] : [])];
+  const rows = zoneRows(workerSums(answer.clusterStats), answer.zones, zonelessVms?.vmCounts.total ?? null);
   if (rows.length === 0) return null;
   return (
     <Card title="By zone" flush>
@@ -285,14 +297,14 @@ function Zones({ answer, question, isCurrent }: { answer: Answer | undefined; qu
               const out = [zone.drainingWorkers > 0 && `${zone.drainingWorkers} draining`, zone.offlineWorkers > 0 && `${zone.offlineWorkers} offline`].filter(Boolean).join(', ');
               return (
                 <tr key={zone.name} class={isLost ? 'lost' : undefined}>
-                  <th scope="row"><a href={href('workers', { q: `zone:${/\s/.test(zone.name) ? `"${zone.name}"` : zone.name || 'none'}` })}>{zoneName(zone.name)}</a>{isLost && <span class="warn small as-lost"> counted as lost</span>}</th>
+                  <th scope="row"><a href={href('workers', { q: searchFor('zone', zone.name || 'none') })}>{zoneName(zone.name)}</a>{isLost && <span class="warn small as-lost"> counted as lost</span>}</th>
                   <td class="right strong">{count(fit?.vms ?? 0)}</td>
                   <td class="bar-cell" aria-hidden="true"><span class="bar"><i class={isLost ? 'hatched' : undefined} style={{ width: `${share(fit?.vms ?? 0, most)}%` }} /></span></td>
                   <td class="right screen-only">{count(fit?.workers ?? 0)}<span class="faint" title={out || undefined}> of {count(zone.workers)}</span></td>
                   <td class="right wide-only">{count(zone.schedulableCpuCores)}</td>
                   <td class="right wide-only">{memory(zone.schedulableMemoryMb)}</td>
                   <td class="right wide-only">{count(zone.schedulableVmSlots)}</td>
-                  <td class="right screen-only"><a href={href('vms', { q: `zone:${/\s/.test(zone.name) ? `"${zone.name}"` : zone.name || 'none'}` })}>{count(zone.vmCount)}</a></td>
+                  <td class="right screen-only"><a href={href('vms', { q: searchFor('zone', zone.name || 'none') })}>{zone.vmCount === null ? '–' : count(zone.vmCount)}</a></td>
                   <td class="right">
                     <a class="button small" href={hrefHere({ without: toggledZone(question.withoutZones, zone.name) })}>
                       {isLost ? 'Count it again' : 'What if lost?'}<span class="visually-hidden">: {zoneName(zone.name)}</span>
@@ -419,7 +431,7 @@ function ReserveDialog({ question, onClose }: { question: Question; onClose: () 
         </select>
       </label>
       <label class="field">
-        <span>Reason, which others see</span>
+        <span>Reason, shown to others</span>
         <input value={reason.value} maxLength={500} placeholder="roll-out of db" onInput={(event) => { reason.value = event.currentTarget.value; }} />
       </label>
     </Confirm>

@@ -9,18 +9,19 @@ import { follow, isConnected, reconnections } from '../api/live';
 import { fragment, operation, type FragmentType } from '../api/operation';
 import { useQuery } from '../api/query';
 import type { DrainFilter } from '../api/generated';
-import { apart } from '../blockers';
+import { splitBlockers } from '../blockers';
 import { Card } from '../components/card';
-import { Code, CopyAs, quote, type Request } from '../components/copy';
+import { Code, CopyAs, type Request } from '../components/copy';
 import { activateWithUndo } from '../components/drain';
 import { Empty } from '../components/empty';
 import { Status } from '../components/status';
 import { Table, type Column } from '../components/table';
 import { Since, Time } from '../components/time';
 import { toastError } from '../components/toast';
+import { words } from '../components/workers-request';
 import { actor, count, plural } from '../format';
 import { href, place, setQuery } from '../router';
-import { otherWays } from '../search';
+import { otherWays, searchFor } from '../search';
 import { isIn, mayOperate } from '../session';
 import { clock, exact, exactLength, length, now, serverNow } from '../time';
 import { byUrgency, drainSearch, heldUp, initialOf, paceOf, stageOf, type Stage } from './drains/model';
@@ -145,7 +146,7 @@ export default function Drains() {
         <h1>{drains.value === null ? 'Drains' : headline(all)}</h1>
         {drains.value !== null && <p>{next(all)}</p>}
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
-        {error.value && <p class="bad" role="status">{error.value} What is shown may be old.</p>}
+        {error.value && <p class="bad" role="status">{error.value}{drains.value !== null && ' The data shown may be out of date.'}</p>}
         <span class="page-actions"><CopyAs request={requestOf(search.filter)} /></span>
       </header>
       {drains.value !== null && all.length === 0 && <Nothing q={q} />}
@@ -177,13 +178,13 @@ function requestOf(filter: DrainFilter): Request {
   const states = ['draining', 'overdue', 'complete'];
   const { parameters } = otherWays({ ids: filter.workerIds, zones: filter.zones, hasZone: filter.hasZone, capabilities: filter.capabilities, labels: filter.labels, search: filter.search });
   const renamed = parameters.map(([name, value]): [string, string] => [name === 'id' ? 'worker_id' : name, value]);
-  const options = otherWays({ zones: filter.zones, labels: filter.labels }).options.map(([name, value]) => `${name} ${quote(value)}`);
   const isForCommand = !filter.workerIds && filter.hasZone === undefined && !filter.capabilities && !filter.search;
+  const { options } = otherWays({ zones: filter.zones, labels: filter.labels });
   return {
     path: `drains?${new URLSearchParams([...states.map((state): [string, string] => ['state', state]), ...renamed, ['limit', String(PAGE)]])}`,
     graphql: StandingDrains.text,
     variables: { first: PAGE, filter: { ...filter, states: states.map((state) => state.toUpperCase()) } },
-    ...(isForCommand ? { cli: ['drains', ...states.map((state) => `--state ${state}`), ...options].join(' ') } : {}),
+    ...(isForCommand && options ? { cli: ['drains', ...states.map((state) => `--state ${state}`), ...words(options)].join(' ') } : {}),
   };
 }
 
@@ -281,7 +282,7 @@ function DrainCard({ drain, stage, watch }: { drain: Drain; stage: Stage; watch:
       {drain.metadata.length > 0 && <p class="tags wrap">{drain.metadata.map(({ key, value }) => <span key={key} class="tag" title={`${key}=${value}`}>{key}={value}</span>)}</p>}
       <Blockers drain={drain} />
       <div class="row foot">
-        <a class="small" href={href('events', { q: `worker:${/\s/.test(drain.workerId) ? `"${drain.workerId}"` : drain.workerId}` })}>Events</a>
+        <a class="small" href={href('events', { q: searchFor('worker', drain.workerId) })}>Events</a>
         <span class="grow" />
         {mayOperate.value && (
           <button type="button" class={`button small${stage === 'safe' ? ' primary' : ''}`} disabled={isBusy.value || !!away} title={away ?? (stage === 'safe' ? 'It takes new VMs again' : 'Cancels the drain: it takes new VMs again')} aria-label={`Activate ${drain.workerId}`} onClick={activate}>
@@ -325,7 +326,7 @@ function Expectation({ drain, watch }: { drain: Drain; watch: Watch | undefined 
 
 /** VMs that have not left yet, as a number, and what blocks: each with since when. */
 function Blockers({ drain: { blockers: all, workerId } }: { drain: Drain }) {
-  const { leaving, blocking: blockers } = apart(all);
+  const { leaving, blocking: blockers } = splitBlockers(all);
   if (all.length === 0) return null;
   const one = ({ kind, vmId, since, message }: Drain['blockers'][number]) => (
     <li key={`${kind} ${vmId}`} class={kind === 'WORKER_OFFLINE' || kind === 'POLICY_HOOK_FAILED' ? 'bad' : ''}>
@@ -334,7 +335,7 @@ function Blockers({ drain: { blockers: all, workerId } }: { drain: Drain }) {
   );
   return (
     <div class="drain-blockers">
-      {leaving.length > 0 && <p class="small" data-test="leaving"><span class="muted">Still to leave:</span> <a href={href('vms', { q: `worker:${/\s/.test(workerId) ? `"${workerId}"` : workerId}` })}>{plural(leaving.length, 'VM')}</a></p>}
+      {leaving.length > 0 && <p class="small" data-test="leaving"><span class="muted">Still to leave:</span> <a href={href('vms', { q: searchFor('worker', workerId) })}>{plural(leaving.length, 'VM')}</a></p>}
       {blockers.length > 0 && <p class="tiny faint">Blockers</p>}
       <ul>{blockers.slice(0, FIRST_BLOCKERS).map(one)}</ul>
       {blockers.length > FIRST_BLOCKERS && (

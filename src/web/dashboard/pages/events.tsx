@@ -2,7 +2,7 @@
 // scrolling. While somebody reads further down, or the pointer is over the rows, what is new waits above. VM events of
 // a minute are one line, which opens: which ones are open is in the address, under `open`.
 
-import { batch, useSignal, type Signal } from '@preact/signals';
+import { useSignal, type Signal } from '@preact/signals';
 import { useCallback, useEffect, useMemo, useRef } from 'preact/hooks';
 import { ask } from '../api/http';
 import { follow } from '../api/live';
@@ -15,14 +15,15 @@ import { ALL_KINDS, eventTone, Message } from '../components/event';
 import { Shape, type Tone } from '../components/status';
 import { ColumnMenu, Table, type Column } from '../components/table';
 import { toastError } from '../components/toast';
-import { folded, foldKinds, foldSearch, foldSpan, foldTitle, isChurn, type Fold } from '../event-folds';
+import { foldKinds, foldSearch, foldSpan, foldTitle, isChurn, type Fold } from '../event-folds';
 import { actor as actorOf, count, plural } from '../format';
 import { useKeys } from '../keyboard';
-import { href, place, setQuery } from '../router';
-import { has, print, toggle } from '../search';
+import { href, hrefHere, place, setQuery } from '../router';
+import { has, searchFor, toggle } from '../search';
 import { isIn } from '../session';
 import { clock, exact, relative, serverNow, now } from '../time';
-import { eventSearch, hasWords, histogram, kindName, withTerm, type Bar, type EventSearch } from './events/model';
+import { arrived, begun, dropped, lastOf, nextRead, openKey, rowsOf, SCREENFUL, shown, withPage, type Log, type Read, type Row } from './events/log';
+import { eventSearch, hasWords, histogram, kindName, noOlderText, readText, withTerm, type Bar, type EventSearch } from './events/model';
 
 const LogFields = fragment(`fragment LogFields on ClusterEvent {
   id cursor revision position at kind workerId vmId vmName vmStatus previousStatus zone reservationId
@@ -51,18 +52,8 @@ const AfterEvent = operation(`query AfterEvent($after: Cursor) { events(first: 1
 const FIRST_ROWS = 100;
 /** The most that the API gives at once. */
 const MORE_ROWS = 500;
-/** Rows that are kept while new ones come at the top, unless more were asked for: older ones are read again when somebody scrolls there. */
-const MOST_ROWS = 4_000;
-/** Rows that words are looked for in before somebody has to ask for more. */
-const LOOK_THROUGH = 3_000;
-/** Rows that are read for a screen full of lines before somebody has to ask for more: on a large cluster that is some seconds. */
-const FOLD_THROUGH = 2_000;
 /** Kinds that are read further back than what VMs do as usual: what fails is not lost among that. */
 const OTHERS = ALL_KINDS.filter((kind) => !isChurn({ kind }));
-/** Lines that fill a screen. */
-const SCREENFUL = 40;
-/** VM events of each minute are folded. */
-const FOLD_PERIOD_MS = 60_000;
 /** For so long, in milliseconds, events are gathered before they are shown: thousands a second are read by nobody. */
 const GATHER_MS = 120;
 /** Bars of the histogram, at most: none stands for less than a second, since events come in the commits of heartbeats. */
@@ -70,32 +61,20 @@ const BARS = 60;
 /** Fewer bars than this tell nothing of when. */
 const FEWEST_BARS = 3;
 
-/**
- * The log as far as it is read, and what is new while somebody reads. `others` are the events before those, without what
- * VMs do as usual: where they do much, a screen of what else happened reaches back further than all events are read. Null until it is asked for.
- */
+/** The log as far as it is read, followed live. What comes while it `isHeld` waits. */
 function useLog({ filter, since, until }: EventSearch, isHeld: () => boolean) {
   const key = JSON.stringify([filter, since, until]);
-  const rows = useSignal<readonly LogEvent[] | null>(null);
-  const others = useSignal<readonly LogEvent[] | null>(null);
-  const waiting = useSignal<readonly LogEvent[]>([]);
-  const hasOlder = useSignal(false);
-  const hasOlderOthers = useSignal(false);
+  const log = useSignal<Log<LogEvent> | null>(null);
   const answered = useSignal('');
   const error = useSignal('');
-  /** `depth` is how many rows were asked for. */
-  const state = useRef({ busy: false, depth: 0, key, filter, since, until });
+  /** `begin` reads the log anew. */
+  const state = useRef({ isReading: false, begin: (): void => {}, key, filter, since, until });
   Object.assign(state.current, { key, filter, since, until });
   const isAllowed = isIn.value;
-  /** Shows these rows and no more waiting ones. What is too old goes, but for the others where they are shown. */
-  const keep = (all: readonly LogEvent[]): void => batch(() => {
-    const most = Math.max(MOST_ROWS, state.current.depth);
-    if (waiting.peek().length > 0) waiting.value = [];
-    rows.value = all.slice(0, most);
-    if (all.length <= most) return;
-    hasOlder.value = true;
-    if (others.peek()) others.value = [...all.slice(most).filter((event) => !isChurn(event)), ...others.peek()!];
-  });
+  const put = (next: Log<LogEvent> | null): void => {
+    if (next) log.value = next;
+    else state.current.begin();
+  };
 
   useEffect(() => {
     if (!isAllowed) return;
@@ -103,25 +82,28 @@ function useLog({ filter, since, until }: EventSearch, isHeld: () => boolean) {
     let stop = (): void => {};
     let timer: ReturnType<typeof setTimeout> | undefined;
     let news: LogEvent[] = [];
+    let attempts = 0;
+    let isBeginning = false;
     const deliver = (): void => {
-      const known = new Set([...waiting.peek().slice(0, 500), ...(rows.peek() ?? []).slice(0, 500)].map(({ id }) => id));
-      const fresh = news.filter(({ id }) => !known.has(id)).reverse();
+      const fresh = news.reverse();
       news = [];
-      if (abort.signal.aborted || fresh.length === 0) return;
-      if (isHeld()) waiting.value = [...fresh, ...waiting.peek()].slice(0, MOST_ROWS);
-      else put(fresh);
+      const before = log.peek();
+      if (abort.signal.aborted || !before || fresh.length === 0) return;
+      put(arrived(before, fresh, { isHeld: isHeld(), isReading: state.current.isReading }));
     };
-    const put = (fresh: readonly LogEvent[]): void => keep([...fresh, ...waiting.peek(), ...rows.peek() ?? []]);
     const begin = async (): Promise<void> => {
       stop();
+      clearTimeout(timer);
+      // What has come so far is in the answer, too.
+      news = [];
+      const attempt = attempts += 1;
+      isBeginning = true;
+      const isOver = (): boolean => abort.signal.aborted || attempt !== attempts;
       try {
         const { events: page } = await ask(LogPage, { first: FIRST_ROWS, filter, since, until });
-        if (abort.signal.aborted) return;
-        rows.value = page.nodes;
-        others.value = null;
-        state.current.depth = page.nodes.length;
-        waiting.value = [];
-        hasOlder.value = page.pageInfo.hasNextPage;
+        if (isOver()) return;
+        isBeginning = false;
+        log.value = begun({ events: page.nodes, hasOlder: page.pageInfo.hasNextPage }, log.peek());
         answered.value = key;
         error.value = '';
         document.documentElement.dataset['ready'] = '';
@@ -136,61 +118,45 @@ function useLog({ filter, since, until }: EventSearch, isHeld: () => boolean) {
           news.push(event);
         });
       } catch (reason) {
-        if (abort.signal.aborted) return;
+        if (isOver()) return;
+        isBeginning = false;
         error.value = (reason as Error).message;
         timer = setTimeout(() => { void begin(); }, 3_000);
       }
     };
+    state.current.begin = () => { if (!isBeginning) void begin(); };
     void begin();
     return () => { abort.abort(); clearTimeout(timer); stop(); };
   }, [key, isAllowed]);
 
-  const older = useCallback(async (): Promise<void> => {
-    const { busy, key, filter, since, until } = state.current;
-    const last = rows.peek()?.at(-1);
-    if (busy || !last || !hasOlder.peek()) return;
-    state.current.busy = true;
+  const more = useCallback(async (what: Read): Promise<void> => {
+    const { isReading, key, filter, since, until } = state.current;
+    const before = log.peek();
+    const last = before && lastOf(before, what);
+    if (isReading || !before || !last || !(what === 'older' ? before.hasOlder : before.others === null || before.hasOlderOthers)) return;
+    state.current.isReading = true;
     try {
-      const { events: page } = await ask(LogPage, { first: MORE_ROWS, after: last.cursor, filter, since, until });
-      if (key !== state.current.key) return;
-      const known = new Set(rows.peek()?.map(({ id }) => id));
-      batch(() => {
-        rows.value = [...rows.peek() ?? [], ...page.nodes.filter(({ id }) => !known.has(id))];
-        state.current.depth = rows.value.length;
-        hasOlder.value = page.pageInfo.hasNextPage;
-        // All that was read now is among the rows; nothing is left for the others after the end of the log.
-        const read = new Set(page.nodes.map(({ id }) => id));
-        if (others.peek()) others.value = page.pageInfo.hasNextPage ? others.peek()!.filter(({ id }) => !read.has(id)) : null;
-      });
+      const wanted = what === 'older' ? filter : { ...filter, kinds: otherKinds(filter) };
+      const { events: page } = await ask(LogPage, { first: MORE_ROWS, after: last.cursor, filter: wanted, since, until });
+      state.current.isReading = false;
+      const current = log.peek()!;
+      log.value = key === state.current.key ? withPage(current, what, last, { events: page.nodes, hasOlder: page.pageInfo.hasNextPage }) : dropped(current);
     } catch (reason) {
       toastError(reason);
     } finally {
-      state.current.busy = false;
+      state.current.isReading = false;
     }
   }, []);
   const show = useCallback((): void => {
-    if (waiting.peek().length === 0) return;
-    keep([...waiting.peek(), ...rows.peek() ?? []]);
+    const before = log.peek();
+    if (before && before.waiting.length > 0) put(shown(before, state.current.isReading));
   }, []);
-  const olderOthers = useCallback(async (): Promise<void> => {
-    const { busy, key, filter, since, until } = state.current;
-    const last = others.peek()?.at(-1) ?? rows.peek()?.at(-1);
-    const kinds = OTHERS.filter((kind) => filter.kinds?.includes(kind) ?? true);
-    if (busy || !last || kinds.length === 0 || (others.peek() && !hasOlderOthers.peek())) return;
-    state.current.busy = true;
-    try {
-      const { events: page } = await ask(LogPage, { first: MORE_ROWS, after: last.cursor, filter: { ...filter, kinds }, since, until });
-      if (key !== state.current.key) return;
-      const known = new Set([...rows.peek() ?? [], ...others.peek() ?? []].map(({ id }) => id));
-      hasOlderOthers.value = page.pageInfo.hasNextPage;
-      others.value = [...others.peek() ?? [], ...page.nodes.filter(({ id }) => !known.has(id))];
-    } catch (reason) {
-      toastError(reason);
-    } finally {
-      state.current.busy = false;
-    }
-  }, []);
-  return { rows, others, waiting, hasOlder, answered, error, older, olderOthers, show };
+  return { read: log, answered, error, more, show };
+}
+
+/** The kinds that a search asks for, without what VMs do as usual. */
+function otherKinds({ kinds }: EventSearch['filter']): LogEvent['kind'][] {
+  return OTHERS.filter((kind) => kinds?.includes(kind) ?? true);
 }
 
 const who = (event: LogEvent): string => actorOf(event.actorName, event.actor) || '–';
@@ -201,34 +167,6 @@ const GOOD: readonly LogEvent['kind'][] = ['WORKER_ONLINE', 'WORKER_DRAIN_COMPLE
 function toneOf(event: LogEvent): Tone {
   if (GOOD.includes(event.kind)) return 'good';
   return eventTone(event) || (event.kind.startsWith('WORKER_DRAIN') ? 'warn' : 'quiet');
-}
-
-/** A row of the table: an event, several as one, or one of these while they are open. */
-interface Row {
-  readonly id: string;
-  /** The newest, of several. */
-  readonly event: LogEvent;
-  readonly fold?: Fold<LogEvent>;
-  readonly isOpen?: boolean;
-  readonly isInside?: boolean;
-  /** Where what VMs do as usual ends, since older ones were not read. */
-  readonly isEnd?: boolean;
-}
-
-/** What the address calls an event whose line is open. */
-const openKey = ({ revision, position }: LogEvent): string => `${revision}-${position ?? 0}`;
-
-/** The rows of the table, with those of open folds below these, and `others` after all events that were read. */
-function rowsOf(events: readonly LogEvent[], others: readonly LogEvent[] | null, isFolding: boolean, open: ReadonlySet<string>): Row[] {
-  if (!isFolding) return events.map((event) => ({ id: event.id, event }));
-  const lines = (events: readonly LogEvent[]): Row[] => folded(events, FOLD_PERIOD_MS).flatMap(({ event, fold }): Row[] => {
-    if (!fold) return [{ id: event.id, event }];
-    const isOpen = open.size > 0 && fold.events.some((one) => open.has(openKey(one)));
-    const row = { id: `${fold.sort} ${fold.events.at(-1)!.id}`, event, fold, isOpen };
-    return isOpen ? [row, ...fold.events.map((event) => ({ id: event.id, event, isInside: true }))] : [row];
-  });
-  const oldest = events.at(-1);
-  return [...lines(events), ...(others && oldest ? [{ id: 'end', event: oldest, isEnd: true }, ...lines(others)] : [])];
 }
 
 const several = (values: readonly (string | null)[], noun: string): string => {
@@ -243,28 +181,29 @@ function theirs(events: readonly LogEvent[]): string {
 }
 
 function FoldCell({ fold, isOpen = false }: { fold: Fold<LogEvent>; isOpen?: boolean }) {
-  const kinds = fold.sort === 'churn' ? foldKinds(fold) : '';
+  const kinds = fold.kind === 'churn' ? foldKinds(fold) : '';
   return (
-    <span class={`event-message${fold.sort === 'churn' ? '' : ' bad'}`}>
+    <span class={`event-message${fold.kind === 'churn' ? '' : ' bad'}`}>
       <span class="fold-sign" aria-hidden="true">{isOpen ? '▾' : '▸'}</span>{foldTitle(fold)}, {foldSpan(fold)}
       {kinds && <span class="faint"> · {kinds}</span>}
+      {/* For who moves over the rows with keys, and does not come to the link that says it, too. */}
       <span class="visually-hidden">, {isOpen ? 'shown one by one' : 'folded'}</span>
     </span>
   );
 }
 
-function MessageCell({ event, isInside, isEnd }: Row) {
+function MessageCell({ event, isInside, isEnd }: Row<LogEvent>) {
   if (isEnd) return <span class="muted">Below, VMs that start, change or stop are left out: they were read back to {clock(event.at, true)}. <span class="fold-link">Show those before</span></span>;
   return (
     <span class={`event-message ${eventTone(event)}`}>{isInside && <span class="fold-inside" aria-hidden="true" />}{event.message}{event.vmName && event.vmName !== event.vmId && !event.message.includes(event.vmName) && <span class="faint"> ({event.vmName})</span>}{event.reason && !event.message.includes(event.reason) && <span class="muted"> · “{event.reason}”</span>}</span>
   );
 }
 
-const columns: readonly Column<Row>[] = [
+const columns: readonly Column<Row<LogEvent>>[] = [
   { key: 'time', title: 'Time', width: '116px', phone: 'end', cell: ({ event, fold, isEnd }) => <><time dateTime={event.at} title={exact(event.at)}>{clock(event.at, true)}</time>{!fold && !isEnd && <span class="phone-only">&nbsp;· {who(event)}</span>}</> },
   { key: 'kind', title: 'Kind', width: '138px', phone: 'second', cell: ({ event, fold, isEnd }) => {
     const tone = isEnd ? 'quiet' : toneOf(event);
-    return isEnd ? '' : <span class={`status bare ${tone === 'quiet' ? 'none' : tone}`}>{tone !== 'quiet' && <Shape tone={tone} />}{fold?.sort === 'churn' ? 'VM events' : kindName(event.kind)}</span>;
+    return isEnd ? '' : <span class={`status bare ${tone === 'quiet' ? 'none' : tone}`}>{tone !== 'quiet' && <Shape tone={tone} />}{fold?.kind === 'churn' ? 'VM events' : kindName(event.kind)}</span>;
   } },
   { key: 'what', title: 'What happened', width: 'minmax(320px, 5fr)', lead: true, phone: 'lead', cell: (row) => (row.fold ? <FoldCell fold={row.fold} isOpen={row.isOpen} /> : <MessageCell {...row} />) },
   { key: 'worker', title: 'Worker', width: 'minmax(80px, 140px)', optional: true, cell: ({ event, fold }) => (fold ? <span class="muted">{several(fold.events.map(({ workerId }) => workerId), 'worker')}</span> : event.workerId ?? '') },
@@ -293,26 +232,26 @@ export default function Events() {
   const isOver = useRef(false);
   const isHeld = (): boolean => top.current > 8 || isOver.current || document.activeElement?.matches('.events-log') === true || document.querySelector('dialog[open]') !== null;
   const log = useLog(search, isHeld);
-  const rows = search.words.length === 0 ? log.rows.value ?? [] : (log.rows.value ?? []).filter((event) => hasWords(event, search.words));
-  const all = log.rows.value;
+  const read = log.read.value;
+  const all = read?.rows ?? null;
+  const rows = search.words.length === 0 ? all ?? [] : (all ?? []).filter((event) => hasWords(event, search.words));
   // Who looks for VMs or words wants to see each.
   const mayFold = search.words.length === 0 && !search.filter.vmIds;
   const isFolding = mayFold && query.get('fold') !== 'no';
   const open = query.get('open') ?? '';
-  const lines = useMemo(() => rowsOf(rows, log.others.value, isFolding, new Set(open.split(',').filter(Boolean))), [log.rows.value, log.others.value, q, isFolding, open]);
-  const fresh = search.words.length === 0 ? log.waiting.value.length : log.waiting.value.filter((event) => hasWords(event, search.words)).length;
+  const lines = useMemo(() => rowsOf(rows, read?.others ?? null, isFolding, new Set(open.split(',').filter(Boolean))), [all, read?.others, q, isFolding, open]);
+  const waiting = read?.waiting ?? [];
+  const fresh = search.words.length === 0 ? waiting.length : waiting.filter((event) => hasWords(event, search.words)).length;
+  const freshText = `${read?.isOverfull ? 'more than ' : ''}${plural(fresh, 'new event')}`;
 
-  // Words are looked for, and VM events folded, in what is read: some more is, so that a screen is full.
-  const readsOn = search.words.length > 0 ? LOOK_THROUGH : isFolding ? FOLD_THROUGH : 0;
-  const looksOn = log.hasOlder.value && lines.length < SCREENFUL && (all?.length ?? 0) < readsOn;
-  useEffect(() => { if (looksOn) void log.older(); }, [looksOn, all?.length]);
-  // What VMs do in seconds fills no screen: what else happened does.
-  const wantsOthers = isFolding && log.hasOlder.value && lines.length < SCREENFUL && (all?.length ?? 0) >= readsOn && log.others.value === null;
-  useEffect(() => { if (wantsOthers) void log.olderOthers(); }, [wantsOthers, all?.length]);
-  const onEnd = (): void => {
-    if (isFolding && log.others.peek()) void log.olderOthers();
-    else if (!isFolding || top.current > 8 || (all?.length ?? 0) < FOLD_THROUGH) void log.older();
+  const readOn = (isEndSeen: boolean): void => {
+    const view = { lines: lines.filter(({ isInside }) => !isInside).length, isFolding, isSearching: search.words.length > 0, hasOtherKinds: otherKinds(search.filter).length > 0, isEndSeen, isAtTop: top.current <= 8 };
+    const next = read && nextRead(read, view);
+    if (next) void log.more(next);
   };
+  const readOlder = (): void => { void log.more('older'); };
+  // So that a screen is full, also where the table has no line yet, and does not ask for more.
+  useEffect(() => { if (lines.length < SCREENFUL) readOn(false); }, [lines.length, read?.pages, read?.hasOlder]);
 
   const showNew = (): void => {
     log.show();
@@ -321,11 +260,11 @@ export default function Events() {
     document.querySelector('.events-log')?.scrollTo(0, 0);
   };
   /** The address in which a fold is open, or is not any more. */
-  const toggled = ({ fold, isOpen }: Row): string => {
+  const toggled = ({ fold, isOpen }: Row<LogEvent>): string => {
     const keys = new Set(open.split(',').filter(Boolean));
     if (isOpen) for (const event of fold!.events) keys.delete(openKey(event));
     else keys.add(openKey(fold!.events.at(-1)!));
-    return href('events', { ...Object.fromEntries(query), open: [...keys].join(',') });
+    return hrefHere({ open: [...keys].join(',') });
   };
   useKeys({ n: showNew });
   const set = (next: string): void => setQuery({ q: next || null }, { keep: true });
@@ -337,7 +276,7 @@ export default function Events() {
         <h1>{q ? 'Events that match' : 'What happened'}</h1>
         <p aria-live="off">{all === null ? 'Reading …' : all.length === 0 ? 'Nothing so far; what happens appears by itself' : `Newest first, ${search.until === null ? 'followed live' : 'up to a time that is over'}${isFolding ? '; VM events of a minute are one line' : ''}`}</p>
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
-        {log.error.value && <p class="bad" role="status">{log.error.value} What is shown may be old.</p>}
+        {log.error.value && <p class="bad" role="status">{log.error.value} The data shown may be out of date.</p>}
         <span class="page-actions"><ColumnMenu columns={columns} /><CopyAs request={requestOf(search)} /></span>
       </header>
       <div class="facets" role="group" aria-label="Filters">
@@ -356,9 +295,9 @@ export default function Events() {
         <Histogram
           read={all}
           events={rows}
-          until={search.until}
-          hasOlder={log.hasOlder.value}
-          onMore={() => { void log.older(); }}
+          search={search}
+          hasOlder={read?.hasOlder ?? false}
+          onMore={readOlder}
           onChoose={(from) => set(withTerm(q, 'until', new Date(from).toISOString()))}
         />
       )}
@@ -382,16 +321,18 @@ export default function Events() {
           rows={lines}
           id={({ id }) => id}
           of={`${log.answered.value} ${search.words.join(' ')}`}
-          onEnd={onEnd}
-          onScroll={(to) => { top.current = to; if (to <= 8 && log.waiting.peek().length > 0 && !isHeld()) log.show(); }}
-          data={({ event, fold, isEnd }): Record<`data-${string}`, string> => (isEnd ? { 'data-end': '' } : fold ? { 'data-fold': fold.sort, 'data-count': String(fold.events.length) } : { 'data-cursor': event.cursor })}
-          href={(row) => (row.isEnd ? href('events', { q: withTerm(q, 'until', row.event.at) }) : row.fold ? toggled(row) : href('events', { ...Object.fromEntries(query), event: row.event.cursor }))}
-          empty={all === null ? null : <NoEvents q={q} looked={all.length} hasOlder={log.hasOlder.value} onMore={() => { void log.older(); }} />}
+          loaded={read?.pages}
+          onEnd={readOn}
+          onScroll={(to) => { top.current = to; if (to <= 8 && !isHeld()) log.show(); }}
+          data={({ event, fold, isEnd }): Record<`data-${string}`, string> => (isEnd ? { 'data-end': '' } : fold ? { 'data-fold': fold.kind, 'data-count': String(fold.events.length) } : { 'data-cursor': event.cursor })}
+          href={(row) => (row.isEnd ? hrefHere({ q: withTerm(q, 'until', row.event.at), open: null }) : row.fold ? toggled(row) : hrefHere({ event: row.event.cursor }))}
+          isExpanded={({ fold, isOpen }) => (fold ? isOpen : undefined)}
+          empty={all === null ? null : <NoEvents q={q} looked={all.length} hasOlder={read?.hasOlder ?? false} onMore={readOlder} />}
         />
-        {fresh > 0 && <button type="button" class="events-pill" onClick={showNew}><span aria-hidden="true">↑</span> {plural(fresh, 'new event')} <kbd>n</kbd></button>}
-        <p class="visually-hidden" role="status">{fresh > 0 ? plural(fresh, 'new event') : ''}</p>
+        {fresh > 0 && <button type="button" class="events-pill" onClick={showNew}><span aria-hidden="true">↑</span> {freshText} <kbd>n</kbd></button>}
+        <p class="visually-hidden" role="status">{fresh > 0 ? freshText : ''}</p>
       </div>
-      {opened && <Details cursor={opened} rows={log.rows} q={q} />}
+      {opened && <Details cursor={opened} log={log.read} q={q} />}
     </>
   );
 }
@@ -437,15 +378,16 @@ function requestOf({ filter, since, until }: EventSearch): Request {
 }
 
 /** When the events were that were read, as bars: where much happened, and where there was trouble. */
-function Histogram({ read, events, until, hasOlder, onMore, onChoose }: {
+function Histogram({ read, events, search, hasOlder, onMore, onChoose }: {
   /** All that were read, whose time is the axis, and those of them that match. */
   read: readonly LogEvent[];
   events: readonly LogEvent[];
-  until: string | null;
+  search: EventSearch;
   hasOlder: boolean;
   onMore: () => void;
   onChoose: (from: number) => void;
 }) {
+  const { until } = search;
   const oldest = Date.parse(read.at(-1)!.at);
   const bars = useMemo(() => {
     const to = until === null ? serverNow() : Date.parse(read[0]!.at);
@@ -456,7 +398,6 @@ function Histogram({ read, events, until, hasOlder, onMore, onChoose }: {
   const most = Math.max(1, ...bars.map(({ total }) => total));
   const step = bars.length > 1 ? bars[1]!.from - bars[0]!.from : 1_000;
   const title = ({ from, total, bad }: Bar): string => `${clock(from, true)}: ${plural(total, 'event')}${bad > 0 ? `, ${count(bad)} of trouble` : ''}`;
-  const matching = events.length === read.length ? '' : `${count(events.length)} `;
   return (
     <figure class="events-spread">
       {bars.length >= FEWEST_BARS && (
@@ -472,8 +413,8 @@ function Histogram({ read, events, until, hasOlder, onMore, onChoose }: {
       <figcaption class="tiny muted">
         <span class="faint screen-only">{clock(oldest, true)}</span>
         <span>
-          {matching}of the {plural(read.length, 'event')} read, back to {clock(oldest, true)}
-          {hasOlder ? <>; <button type="button" class="link" onClick={onMore}>read more</button></> : '; the log has no older ones'}
+          {readText(events.length, read.length)}, back to {clock(oldest, true)}
+          {hasOlder ? <>; <button type="button" class="link" onClick={onMore}>read more</button></> : `; ${noOlderText(search)}`}
         </span>
         <span class="faint screen-only">{until === null ? 'now' : clock(read[0]!.at, true)}</span>
       </figcaption>
@@ -482,10 +423,11 @@ function Histogram({ read, events, until, hasOlder, onMore, onChoose }: {
 }
 
 /** Everything that is known of one event. */
-function Details({ cursor, rows, q }: { cursor: string; rows: Signal<readonly LogEvent[] | null>; q: string }) {
+function Details({ cursor, log, q }: { cursor: string; log: Signal<Log<LogEvent> | null>; q: string }) {
   const found = useSignal<LogEvent | null | undefined>(undefined);
   useEffect(() => {
-    const known = rows.peek()?.find((event) => event.cursor === cursor);
+    const { rows = [], others } = log.peek() ?? {};
+    const known = [...rows, ...others ?? []].find((event) => event.cursor === cursor);
     if (known) { found.value = known; return; }
     found.value = undefined;
     const abort = new AbortController();
@@ -502,7 +444,7 @@ function Details({ cursor, rows, q }: { cursor: string; rows: Signal<readonly Lo
   if (event === null) {
     return <Dialog title="This event is not kept any more" onClose={close}><p class="muted">The change log is kept for some time only, or the link is of another database.</p><div class="actions"><button type="button" class="button" onClick={close}>Close</button></div></Dialog>;
   }
-  const only = (key: string, value: string) => href('events', { q: print([{ key, sign: ':', value }]) });
+  const only = (key: string, value: string) => href('events', { q: searchFor(key, value) });
   const kinds = href('events', { q: withTerm(q, 'kind', event.kind.toLowerCase()) });
   return (
     <Dialog title={kindName(event.kind)} wide onClose={close}>

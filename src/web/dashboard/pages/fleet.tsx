@@ -10,14 +10,15 @@ import { ask } from '../api/http';
 import { follow, reconnections } from '../api/live';
 import { fragment, operation } from '../api/operation';
 import { Card } from '../components/card';
-import { CopyAs, quote, type Request } from '../components/copy';
+import { CopyAs, type Request } from '../components/copy';
 import { Empty, NoWorkers } from '../components/empty';
 import { Meter } from '../components/meter';
 import { Shape, WorkerStatusChip } from '../components/status';
 import { Since } from '../components/time';
+import { workersRequest } from '../components/workers-request';
 import { count, memory, percent, plural, share } from '../format';
 import { go, href, place, setQuery } from '../router';
-import { otherWays, toggle, workerSearch, type Search } from '../search';
+import { toggle, workerSearch, type Search } from '../search';
 import { isIn } from '../session';
 import { theme } from '../theme';
 import { length, now, relative, serverNow } from '../time';
@@ -168,7 +169,7 @@ export default function Fleet() {
           ? `Reading ${count(loaded.value)} of ${count(total.value!)} workers …`
           : details(sums)}</p>
         {search.problems.map((problem) => <p key={problem} class="warn" role="status">{problem}</p>)}
-        {error.value && <p class="bad" role="status">{error.value}{loaded.value > 0 && ' What is shown may be old.'}</p>}
+        {error.value && <p class="bad" role="status">{error.value}{loaded.value > 0 && ' The data shown may be out of date.'}</p>}
         <span class="page-actions"><CopyAs request={requestOf(search)} /></span>
       </header>
       <div class="fleet-bar">
@@ -209,13 +210,7 @@ export default function Fleet() {
 
 /** The workers of the map, asked for elsewhere: as many as the API gives at once. */
 function requestOf({ filter }: Search): Request {
-  const { parameters, options } = otherWays(filter);
-  return {
-    path: `workers?${new URLSearchParams([...parameters, ['limit', String(PAGE)]])}`,
-    graphql: FleetPage.text,
-    variables: { first: PAGE, filter, keys: [] },
-    cli: ['workers', ...options.map(([name, value]) => (value === '' ? name : `${name} ${quote(value)}`))].join(' '),
-  };
+  return workersRequest(filter, { graphql: FleetPage.text, variables: { first: PAGE, filter, keys: [] }, limit: PAGE });
 }
 
 function headline(sums: Sums, q: string, all: number | null): string {

@@ -88,7 +88,7 @@ export default function Health() {
         <h1>{headline(health, bad.map(({ name }) => name), isAway)}</h1>
         <p>
           {isAway
-            ? <span class="bad" role="status">{problem.value} What is shown is of before.</span>
+            ? <span class="bad" role="status">{problem.value}{health && ' The data shown may be out of date.'}</span>
             : health && <>Asked every {PERIOD_MS / 1_000} seconds while you look; the last answer is of <Clock at={health.timestamp} seconds />.</>}
         </p>
         <span class="page-actions"><CopyAs request={{ path: 'health', graphql: 'query Health { health { status components { name status } stalenessSeconds timestamp } }', cli: 'status' }} /></span>

@@ -19,6 +19,7 @@ import { Status, type Tone } from '../components/status';
 import { Clock, Since, Time } from '../components/time';
 import { actor, count, memory, percent, plural, share } from '../format';
 import { href, place, setQuery } from '../router';
+import { searchFor } from '../search';
 import { mayOperate } from '../session';
 import { now } from '../time';
 import { withoutZone } from '../zones';
@@ -323,7 +324,7 @@ function ZonesCard() {
           const out = share(Math.max(0, zone.cpuCores - zone.usedCpuCores - zone.schedulableCpuCores), zone.cpuCores);
           return (
             <li key={zone.name}>
-              <p class="row"><a class="strong grow ellipsis zone-link" href={href('workers', { q: `zone:${/\s/.test(zone.name) ? `"${zone.name}"` : zone.name || 'none'}` })}>{zone.name || 'no zone'}</a><span class="muted">{plural(zone.workers, 'worker')}</span></p>
+              <p class="row"><a class="strong grow ellipsis zone-link" href={href('workers', { q: searchFor('zone', zone.name || 'none') })}>{zone.name || 'no zone'}</a><span class="muted">{plural(zone.workers, 'worker')}</span></p>
               <div class="bar" role="img" aria-label={`CPU ${percent(allocated)} allocated, ${percent(out)} out of service`}>
                 <i style={{ width: `${Math.min(100, allocated)}%` }} /><i class={zone.offlineWorkers > 0 && zone.drainingWorkers === 0 ? 'silent' : 'hatched'} style={{ width: `${Math.min(100 - allocated, out)}%` }} />
               </div>
@@ -399,7 +400,7 @@ function RoomCard({ room, isCurrent, size: label }: { room: ResultOf<typeof Room
       <dl class={`room${isCurrent ? '' : ' waits'}`}>
         <div><dd>{room ? count(room.vms) : '–'}</dd><dt>now</dt></div>
         <div><dd>{room ? count(room.vmsWithoutLargestWorker) : '–'}</dd><dt>without the largest worker{room?.largestWorkerId && <>, <a class="worker-link" href={href('workers', room.largestWorkerId)}>{room.largestWorkerId}</a></>}</dt></div>
-        <div><dd>{room ? count(room.vmsWithoutLargestZone) : '–'}</dd><dt>without <span class="whole">{room?.largestZone || (room?.largestZone === '' ? 'workers in no zone' : 'the largest zone')}</span></dt></div>
+        <div><dd>{room ? count(room.vmsWithoutLargestZone) : '–'}</dd><dt>without <span class="whole">{room?.largestZone || 'the largest zone'}{room?.largestZone === '' && ', no zone'}</span></dt></div>
       </dl>
       {room && room.unsizedVms > 0 && <p class="tiny warn more">{plural(room.unsizedVms, 'VM')} of unknown size: there may be less room.</p>}
     </Card>

@@ -17,7 +17,7 @@ import { count, memory, percent, plural, share } from '../format';
 import { useKeys } from '../keyboard';
 import type { PageProps } from '../pages';
 import { go, href } from '../router';
-import { print } from '../search';
+import { searchFor } from '../search';
 import { clock, exact } from '../time';
 
 const OneVm = operation(`query OneVm($id: ID!) {
@@ -85,7 +85,7 @@ export default function VmPage({ argument: id }: PageProps) {
             {events.value === null ? <p class="faint">Reading …</p> : events.value.length === 0 ? <p class="muted">No events, as far back as the change log goes.</p> : (
               <>
                 <ul class="list">{events.value.map((event) => <EventLine key={event.id} event={event} dated />)}</ul>
-                <p class="small more"><a href={href('events', { q: print([{ key: 'vm', sign: ':', value: id }]) })}>All events of this VM</a></p>
+                <p class="small more"><a href={href('events', { q: searchFor('vm', id) })}>All events of this VM</a></p>
               </>
             )}
           </Card>
@@ -132,7 +132,7 @@ function Details({ vm }: { vm: Vm }) {
   const facts: [string, ComponentChildren][] = [
     ['Status', <span class="row wrap"><VmStatusChip bare status={vm.status} /><span class="muted">since {clock(vm.statusSince, true)}</span></span>],
     ['Worker', vm.workerId === null ? 'none' : <span class="row wrap"><a class="strong break" href={href('workers', vm.workerId)}>{vm.workerId}</a>{vm.worker && <WorkerStatusChip bare {...vm.worker} />}</span>],
-    ['Zone', vm.zone === null ? 'none' : <a href={href('vms', { q: print([{ key: 'zone', sign: ':', value: vm.zone }]) })}>{vm.zone}</a>],
+    ['Zone', vm.zone === null ? 'none' : <a href={href('vms', { q: searchFor('zone', vm.zone) })}>{vm.zone}</a>],
     ['vCPU', vm.vcpus > 0 ? count(vm.vcpus) : unknown],
     ['Memory', vm.memoryMb > 0 ? memory(vm.memoryMb) : unknown],
     ['Created', <When at={vm.createdAt} />],
@@ -158,7 +158,7 @@ function OnWorker({ vm, worker }: { vm: Vm; worker: NonNullable<Vm['worker']> })
     ['VM slots', holdsSlot ? 1 : 0, worker.vmCount, worker.maxVms, count],
   ];
   return (
-    <Card title="On its worker" aside={<a href={href('vms', { q: print([{ key: 'worker', sign: ':', value: worker.id }]) })}>{plural(worker.vmCount, 'VM')} there</a>}>
+    <Card title="On its worker" aside={<a href={href('vms', { q: searchFor('worker', worker.id) })}>{plural(worker.vmCount, 'VM')} there</a>}>
       <div class="row wrap more-below"><a class="strong break" href={href('workers', worker.id)}>{worker.id}</a><WorkerStatusChip {...worker} /></div>
       <ul class="stack tight">
         {lines.map(([name, mine, used, all, words]) => (
@@ -180,13 +180,13 @@ function ReportedBy({ vm, others }: { vm: Vm; others: readonly string[] }) {
   const reports = useComputed(() => data.value?.workersConnection.nodes.filter(({ vmsConnection }) => vmsConnection.nodes.length > 0) ?? []).value;
   return (
     <Card title="Reported by more than one worker">
-      <p class="small muted">As during a migration. If it lasts, one of them is wrong. {reports.length < 2 && 'The other one is not among the workers of its latest events.'}</p>
+      <p class="small muted">As during a migration. If it lasts, one of them is wrong. {data.value && reports.length < 2 && 'The other one is not among the workers of its latest events.'}</p>
       <ul class="list more">
         {reports.map((worker) => {
           const { status, statusSince, note } = worker.vmsConnection.nodes[0]!;
           return (
             <li key={worker.id}>
-              <p class="row wrap"><a class="strong break" href={href('workers', worker.id)}>{worker.id}</a><WorkerStatusChip bare {...worker} />{worker.id === vm.workerId && <span class="tag">this one counts</span>}</p>
+              <p class="row wrap"><a class="strong break" href={href('workers', worker.id)}>{worker.id}</a><WorkerStatusChip bare {...worker} />{worker.id === vm.workerId && <span class="tag">authoritative</span>}</p>
               <p class="small muted row wrap"><VmStatusChip bare status={status} /> for <Since at={statusSince} />{note && <span class="break">“{note}”</span>}</p>
             </li>
           );

@@ -179,11 +179,13 @@ function withSlots(filter: VmFilter): VmFilter {
 }
 
 function requestOf(filter: VmFilter, orderBy: Order | null) {
-  const { statuses, zones, hasZone, workerIds, search } = filter;
+  const { statuses, zones, hasZone, workerIds, ids, duplicate, search } = filter;
   const query = new URLSearchParams();
   for (const status of statuses ?? []) query.append('status', status.toLowerCase());
   for (const zone of zones ?? []) query.append('zone', zone);
   for (const id of workerIds ?? []) query.append('worker_id', id);
+  for (const id of ids ?? []) query.append('id', id);
+  if (duplicate !== undefined && duplicate !== null) query.set('duplicate', String(duplicate));
   if (hasZone === false) query.set('has_zone', 'false');
   if (search) query.set('search', search);
   const sort = orderBy && `${orderBy.direction === 'DESC' ? '-' : ''}${orderBy.field === 'MEMORY' ? 'memory_mb' : orderBy.field.toLowerCase()}`;
@@ -197,7 +199,9 @@ function requestOf(filter: VmFilter, orderBy: Order | null) {
     ...(search ? [`--search ${quote(search)}`] : []),
     ...(sort ? [`--sort=${sort}`] : []),
   ];
-  return { path: `vms?${query}`, graphql: VmPage.text, variables: { first: 100, filter, orderBy }, cli: ['vms', ...words].join(' ') };
+  // The command line cannot ask for some of it, and would show other VMs.
+  const isForCommand = !ids && duplicate === undefined && !(hasZone === false && zones);
+  return { path: `vms?${query}`, graphql: VmPage.text, variables: { first: 100, filter, orderBy }, ...(isForCommand ? { cli: ['vms', ...words].join(' ') } : {}) };
 }
 
 type Figures = ResultOf<typeof VmCountsOf>;

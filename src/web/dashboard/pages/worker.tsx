@@ -10,6 +10,7 @@ import { ask } from '../api/http';
 import { isConnected } from '../api/live';
 import { operation, type ResultOf } from '../api/operation';
 import { useQuery } from '../api/query';
+import { splitBlockers } from '../blockers';
 import { Card } from '../components/card';
 import { CopyAs, CopyButton, quote } from '../components/copy';
 import { Confirm } from '../components/dialog';
@@ -26,7 +27,7 @@ import { VmStatusChip } from '../components/vm-status';
 import { actor, count, memory, percent, plural, share } from '../format';
 import { useKeys } from '../keyboard';
 import { go, href } from '../router';
-import { print } from '../search';
+import { searchFor } from '../search';
 import { mayAdminister, mayOperate } from '../session';
 import { exact, exactLength, now } from '../time';
 import { WorkerCurves } from './worker/history';
@@ -35,7 +36,7 @@ const WorkerPage = operation(`query OneWorker($id: ID!) {
   worker(id: $id) {
     ...WorkerFields
     freeDiskGb reservedCpuCores reservedMemoryMb reservedDiskGb
-    current: drain { id state acknowledgedAt completedAt overdueAt isEmpty metadata { key value } blockers { kind vmId since message } }
+    current: drain { id state acknowledgedAt completedAt overdueAt isEmpty metadata { key value } blockers { kind vmId since note message } }
     drains(first: 6) { id number state reason startedAt startedBy startedByName endedAt endedBy endedByName endReason completedAt }
     reservations { id vcpus memoryMb expiresAt reason slots { workerId state vmId } }
     vmsConnection(first: 500, filter: { statuses: [CREATED, STARTING, RUNNING, STOPPING, STOPPED, FAILED] }) {
@@ -239,6 +240,9 @@ function Intervals({ beats }: { beats: readonly number[] }) {
   );
 }
 
+/** Blockers that are shown; behind them is told how many more there are. */
+const MOST_BLOCKERS = 8;
+
 const STEPS = ['requested', 'acknowledged', 'empty', 'safe to power off'] as const;
 
 function DrainCard({ worker, current }: { worker: Worker; current: Detail['current'] }) {
@@ -247,7 +251,7 @@ function DrainCard({ worker, current }: { worker: Worker; current: Detail['curre
   const most = Math.max(drain.initialVms ?? 0, left);
   const reached = drain.safeToPowerOff ? 4 : current?.isEmpty ? 3 : current?.acknowledgedAt ? 2 : 1;
   const times = [drain.startedAt, current?.acknowledgedAt, current?.isEmpty ? current.completedAt : null, drain.safeToPowerOff ? current?.completedAt : null];
-  const [first, ...others] = current?.blockers ?? [];
+  const { leaving, blocking } = splitBlockers(current?.blockers ?? []);
   return (
     <Card title={`Drain ${drain.number}`} aside={drain.state === 'OVERDUE' && drain.deadlineAt && <span class="warn strong">overdue since <Clock at={drain.deadlineAt} /></span>}>
       <ol class="steps" aria-label="Progress">
@@ -260,11 +264,12 @@ function DrainCard({ worker, current }: { worker: Worker; current: Detail['curre
         ))}
       </ol>
       {most > 0 && <div class="bar drain-bar" role="img" aria-label={`${most - left} of ${plural(most, 'VM')} gone`}><i style={{ width: `${share(most - left, most)}%` }} /></div>}
-      {current && (first ? (
+      {leaving.length > 0 && <p class="small more" data-test="leaving"><span class="muted">Still to leave:</span> <a href={href('vms', { q: searchFor('worker', worker.id) })}>{plural(leaving.length, 'VM')}</a></p>}
+      {blocking.length > 0 && (
         <>
           <h3 class="blockers-title">Blockers</h3>
           <ul class="list blockers">
-            {[first, ...others].slice(0, 8).map((blocker) => (
+            {blocking.slice(0, MOST_BLOCKERS).map((blocker) => (
               <li key={`${blocker.kind} ${blocker.vmId}`}>
                 <Status tone={blocker.kind === 'WORKER_OFFLINE' || blocker.kind === 'POLICY_HOOK_FAILED' ? 'bad' : 'warn'} bare>{BLOCKERS[blocker.kind]}</Status>
                 <span class="grow break">{blocker.message}</span>
@@ -272,9 +277,10 @@ function DrainCard({ worker, current }: { worker: Worker; current: Detail['curre
               </li>
             ))}
           </ul>
-          {others.length > 7 && <p class="small muted more">and {others.length - 7} more</p>}
+          {blocking.length > MOST_BLOCKERS && <p class="small muted more">and {blocking.length - MOST_BLOCKERS} more</p>}
         </>
-      ) : <p class="notice good more">No blockers.</p>)}
+      )}
+      {current && leaving.length + blocking.length === 0 && <p class="notice good more">No blockers.</p>}
       {current && current.metadata.length > 0 && <p class="tags wrap more">{current.metadata.map(({ key, value }) => <span key={key} class="tag">{key}={value}</span>)}</p>}
     </Card>
   );
@@ -298,7 +304,7 @@ const vmColumns: readonly Column<Vm>[] = [
 function Vms({ detail: { id, vmsConnection: { nodes, totalCount } } }: { detail: Detail }) {
   const more = totalCount > nodes.length ? ` of ${count(totalCount)}` : '';
   return (
-    <Card flush title={<span class="card-title">VMs <span class="faint">{count(nodes.length)}{more}</span></span>} aside={<a class="card-aside" href={href('vms', { q: about(id) })}>Open in VMs</a>} class="has-table">
+    <Card flush title={<span class="card-title">VMs <span class="faint">{count(nodes.length)}{more}</span></span>} aside={<a class="card-aside" href={href('vms', { q: searchFor('worker', id) })}>Open in VMs</a>} class="has-table">
       <Table
         label="VMs of this worker"
         columns={vmColumns}
@@ -361,11 +367,11 @@ function CapacityCard({ worker, detail }: { worker: Worker; detail: Detail | nul
 
 function Facts({ worker }: { worker: Worker }) {
   const facts: [string, ComponentChildren][] = [
-    ['Zone', worker.zone ? <a href={href('workers', { q: `zone:${worker.zone}` })}>{worker.zone}</a> : 'none'],
+    ['Zone', worker.zone ? <a href={href('workers', { q: searchFor('zone', worker.zone) })}>{worker.zone}</a> : 'none'],
     ['Hostname', worker.hostname],
     ['Address', <span class="row wrap"><span class="mono">{worker.address}</span><CopyButton text={worker.address} /></span>],
-    ['Labels', worker.labels.length === 0 ? 'none' : <span class="tags wrap">{worker.labels.map(({ key, value }) => <a key={key} class="tag" href={href('workers', { q: `label.${key}=${/\s/.test(value) ? `"${value}"` : value}` })}>{key}={value}</a>)}</span>],
-    ['Capabilities', worker.capabilities.length === 0 ? 'none' : <span class="tags wrap">{worker.capabilities.map((name) => <a key={name} class="tag" href={href('workers', { q: `cap:${name}` })}>{name}</a>)}</span>],
+    ['Labels', worker.labels.length === 0 ? 'none' : <span class="tags wrap">{worker.labels.map(({ key, value }) => <a key={key} class="tag" href={href('workers', { q: searchFor(`label.${key}`, value) })}>{key}={value}</a>)}</span>],
+    ['Capabilities', worker.capabilities.length === 0 ? 'none' : <span class="tags wrap">{worker.capabilities.map((name) => <a key={name} class="tag" href={href('workers', { q: searchFor('cap', name) })}>{name}</a>)}</span>],
     ['Revision', count(worker.revision)],
   ];
   return (
@@ -385,16 +391,11 @@ function Events({ id }: { id: string }) {
       {events.value === null ? <p class="faint">Reading …</p> : events.value.length === 0 ? <p class="faint">No events in the change log.</p> : (
         <>
           <ul class="list">{events.value.map((event) => <EventLine key={event.id} event={event} without={id} />)}</ul>
-          <p class="small more"><a href={href('events', { q: about(id) })}>All events of this worker</a></p>
+          <p class="small more"><a href={href('events', { q: searchFor('worker', id) })}>All events of this worker</a></p>
         </>
       )}
     </Card>
   );
-}
-
-/** A search for what is about a worker. */
-function about(id: string): string {
-  return print([{ key: 'worker', sign: ':', value: id }]);
 }
 
 /** Removes a worker that is gone for good, with all that was known of it. */

@@ -11,19 +11,21 @@ import { operation } from '../api/operation';
 import { usePagedList } from '../components/paged-list';
 import { useQuery } from '../api/query';
 import { useFullPage } from '../app';
-import { CopyAs, quote, type Request } from '../components/copy';
+import { CopyAs, type Request } from '../components/copy';
 import { activateWithUndo, DrainDialog } from '../components/drain';
+import { useElementId } from '../components/element-id';
 import { Awaited, Empty, NoWorkers } from '../components/empty';
 import { Glow } from '../components/glow';
 import { Meter } from '../components/meter';
 import { Shape, WorkerStatusChip } from '../components/status';
 import { ColumnMenu, Table, type Column } from '../components/table';
 import { Since } from '../components/time';
+import { workersRequest } from '../components/workers-request';
 import { actor, count, memory, plural } from '../format';
 import { useKeys } from '../keyboard';
 import { labelsThatFit } from '../labels';
 import { href, place, setQuery } from '../router';
-import { has, otherWays, toggle, workerSearch } from '../search';
+import { has, toggle, workerSearch } from '../search';
 import { mayOperate } from '../session';
 import { relative, now } from '../time';
 import { CpuHistory } from './workers/history';
@@ -88,7 +90,7 @@ function Note({ worker: { status, drain, lastSeen } }: { worker: Worker }) {
   if (facts.length === 0) return null;
   const reason = drain?.reason ? `“${drain.reason}”` : '';
   return (
-    <span class={`note${reason ? ' two' : ''}`} onPointerEnter={({ currentTarget }) => { currentTarget.title = currentTarget.innerText; }}>
+    <span class={`worker-note${reason ? ' two' : ''}`} onPointerEnter={({ currentTarget }) => { currentTarget.title = currentTarget.innerText; }}>
       {reason && <span class="ellipsis">{reason}</span>}
       <span class="ellipsis muted">{facts.flatMap((fact, index) => (index === 0 ? [fact] : [' · ', fact]))}</span>
     </span>
@@ -96,13 +98,13 @@ function Note({ worker: { status, drain, lastSeen } }: { worker: Worker }) {
 }
 
 /** A label, and a click that asks for workers with it. */
-function LabelTag({ name, value }: { name: string; value: string }) {
+function LabelTag({ name, value, tabIndex }: { name: string; value: string; tabIndex?: number }) {
   const { query } = place.value;
   const q = toggle(query.get('q') ?? '', `label.${name}`, value);
   return (
     <a
       class="tag"
-      tabIndex={-1}
+      tabIndex={tabIndex}
       title={`${name}=${value}: ${has(query.get('q') ?? '', `label.${name}`, value) ? 'remove this filter' : 'filter by this label'}`}
       href={href('workers', { ...Object.fromEntries(query), q })}
     >
@@ -117,27 +119,58 @@ const LABELS_WIDTH = 222;
 /** The first labels, and how many more there are. */
 function Labels({ labels }: { labels: Worker['labels'] }) {
   const shown = labelsThatFit(labels, LABELS_WIDTH);
-  const rest = labels.slice(shown.length).map(({ key, value }) => `${key}=${value}`);
+  const rest = labels.slice(shown.length);
   return (
     <span class="tags" title={labels.map(({ key, value }) => `${key}=${value}`).join('\n')}>
-      {shown.map(({ key, value }) => <LabelTag key={key} name={key} value={value} />)}
-      {rest.length > 0 && <span class="tag more-labels"><span aria-hidden="true">+{rest.length}</span><span class="visually-hidden">and {rest.join(', ')}</span></span>}
+      {shown.map(({ key, value }) => <LabelTag key={key} name={key} value={value} tabIndex={-1} />)}
+      {rest.length > 0 && <MoreLabels labels={rest} />}
+    </span>
+  );
+}
+
+/** The labels that have no room in a row, behind their number: a popover, since a row cuts off what is larger than it. */
+function MoreLabels({ labels }: { labels: Worker['labels'] }) {
+  const id = useElementId();
+  const button = useRef<HTMLButtonElement>(null);
+  const isOpen = useSignal(false);
+  return (
+    // Escape closes them, and nothing else of the page with them.
+    <span class="rest" onKeyDown={(event) => { if (isOpen.peek() && event.key === 'Escape') event.stopPropagation(); }}>
+      <button type="button" class="tag more-labels" ref={button} popovertarget={id}>
+        <span aria-hidden="true">+{labels.length}</span><span class="visually-hidden">and {labels.map(({ key, value }) => `${key}=${value}`).join(', ')}</span>
+      </button>
+      <span
+        id={id}
+        class="label-sheet"
+        popover="auto"
+        onBeforeToggle={({ currentTarget: { style }, newState }) => {
+          isOpen.value = newState === 'open';
+          if (newState !== 'open') return;
+          const at = button.current!.getBoundingClientRect();
+          const isLow = at.bottom > innerHeight * 0.7;
+          Object.assign(style, {
+            right: `${Math.max(8, innerWidth - at.right)}px`, top: isLow ? 'auto' : `${at.bottom + 4}px`, bottom: isLow ? `${innerHeight - at.top + 4}px` : 'auto',
+          });
+        }}
+        onClick={(event) => {
+          // A label is a link; what is between labels does not open the worker.
+          if (event.target === event.currentTarget) event.stopPropagation();
+          else event.currentTarget.hidePopover();
+        }}
+      >
+        {isOpen.value && labels.map(({ key, value }) => <LabelTag key={key} name={key} value={value} />)}
+      </span>
     </span>
   );
 }
 
 /** The list that is shown, asked for elsewhere. */
 function listRequest(filter: WorkerFilter, sort: string, orderBy: ReturnType<typeof orderOf>): Request {
-  const { parameters, options } = otherWays(filter);
-  const order = orderBy ? `${orderBy.direction === 'DESC' ? '-' : ''}${REST_ORDERS[sort.replace(/^-/, '')] ?? 'id'}` : '';
-  const query = new URLSearchParams([...parameters, ...(order ? [['sort', order]] : [])]).toString();
-  const flags = [...options.flatMap(([flag, value]) => (value ? [flag, quote(value)] : [flag])), ...(order ? ['--sort', order] : [])];
-  return {
-    path: `workers${query ? `?${query}` : ''}`,
+  return workersRequest(filter, {
     graphql: 'query ($filter: WorkerFilter, $orderBy: WorkerOrder) { workersConnection(first: 100, filter: $filter, orderBy: $orderBy) { totalCount nodes { id status zone vmCount cpuUsagePercent lastSeen } pageInfo { endCursor hasNextPage } } }',
     variables: { filter, orderBy },
-    cli: ['workers', ...flags].join(' '),
-  };
+    order: orderBy ? `${orderBy.direction === 'DESC' ? '-' : ''}${REST_ORDERS[sort.replace(/^-/, '')] ?? 'id'}` : '',
+  });
 }
 
 const columns: readonly Column<string>[] = [
@@ -230,7 +263,7 @@ export default function Workers() {
       </header>
       {!isEmptyCluster && <Facets q={q} statuses={counts.data.value?.byStatus ?? all} matching={(counts.data.value?.byZone ?? all)?.zones} zones={all?.zones ?? []} />}
       <Table
-        class={`fill${list.isCurrent ? '' : ' waits'}`}
+        class={`workers-table fill${list.isCurrent ? '' : ' waits'}`}
         label="Workers"
         columns={columns}
         rows={ids ?? []}

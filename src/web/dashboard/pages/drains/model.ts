@@ -61,9 +61,12 @@ export function paceOf(drain: DrainFacts, now: number): Pace | null {
   return { each, left, late: drain.deadlineAt === null ? null : now + left - Date.parse(drain.deadlineAt) };
 }
 
+/** The keys of a search for drains, as they are named to who has typed another. */
+const KEYS = 'zone, label.KEY, cap or id';
+
 /** What a search asks for of drains, by the words that workers are searched with. */
 export function drainSearch(text: string): { filter: DrainFilter; problems: string[] } {
-  const { filter, problems, terms } = workerSearch(text);
+  const { filter, problems, terms } = workerSearch(text, KEYS);
   const strange = terms.filter(({ key, value }) => value !== '' && (['status', 'healthy'].includes(key) || key.startsWith('free.')));
   return {
     filter: {
@@ -74,6 +77,6 @@ export function drainSearch(text: string): { filter: DrainFilter; problems: stri
       ...(filter.labels ? { labels: filter.labels } : {}),
       ...(filter.search ? { search: filter.search } : {}),
     },
-    problems: [...problems, ...strange.map(({ key }) => `Drains are not found by “${key}”: zone, label.KEY, cap, id, or any text`)],
+    problems: [...problems, ...strange.map(({ key }) => `Unknown filter “${key}”: use ${KEYS}`)],
   };
 }

@@ -1,7 +1,8 @@
 // What a search asks for of events, in the words of the search language.
 
 import type { ClusterEventKind, EventActor, EventFilter } from '../../api/generated';
-import { print, terms } from '../../search';
+import { count, plural } from '../../format';
+import { print, termFor, terms } from '../../search';
 import { milliseconds } from '../../time';
 
 export interface EventSearch {
@@ -39,18 +40,18 @@ export function eventSearch(text: string, all: readonly ClusterEventKind[], now:
   const problems: string[] = [];
   let since: string | null = null;
   let until: string | null = null;
-  for (const { key, value } of terms(text)) {
+  for (const { key, value, values: parts } of terms(text)) {
     if (key === '') {
       words.push(value.toLowerCase());
       continue;
     }
     if (value === '') continue;
-    const values = value.split(',').filter(Boolean);
+    const values = parts.filter(Boolean);
     switch (key) {
       case 'kind':
         for (const word of values) {
           const kinds = kindsOf(word, all);
-          if (kinds.length === 0) problems.push(`There is no kind “${word}”: drain, trouble, access, liveness, vm, or one such as worker_offline`);
+          if (kinds.length === 0) problems.push(`Unknown kind “${word}”: use drain, trouble, access, liveness, vm, or one such as worker_offline`);
           filter.kinds = [...new Set([...filter.kinds ?? [], ...kinds])];
         }
         break;
@@ -62,17 +63,17 @@ export function eventSearch(text: string, all: readonly ClusterEventKind[], now:
         for (const word of values) {
           const actor = ACTORS[word.toLowerCase()];
           if (actor) filter.actors = [...filter.actors ?? [], actor];
-          else problems.push(`“${word}” is no actor: worker, operator or server. For one token, token:ID`);
+          else problems.push(`Unknown actor “${word}”: use worker, operator or server; for one token, token:ID`);
         }
         break;
       case 'since': case 'until': {
         const at = instantOf(value, now);
-        if (at === null) problems.push(`“${value}” is no time: 15m, 2h, 7d, or 2025-11-02T12:30:00Z`);
+        if (at === null) problems.push(`Unknown time “${value}”: use 15m, 2h, 7d, or one such as 2025-11-02T12:30:00Z`);
         else if (key === 'since') since = at;
         else until = at;
         break;
       }
-      default: problems.push(`“${key}” is not known: kind, worker, vm, zone, actor, token, since, until`);
+      default: problems.push(`Unknown filter “${key}”: use kind, worker, vm, zone, actor, token, since or until`);
     }
   }
   return { filter, since, until, words, problems };
@@ -89,7 +90,7 @@ function instantOf(text: string, now: number): string | null {
 /** The search with this one value under a key, or with none. */
 export function withTerm(text: string, key: string, value: string | null): string {
   const found = terms(text).filter((term) => term.key !== key);
-  return print(value === null ? found : [...found, { key, sign: ':', value }]);
+  return print(value === null ? found : [...found, termFor(key, value)]);
 }
 
 export interface Searched {
@@ -132,4 +133,15 @@ export function histogram(events: readonly { at: number; isBad: boolean }[], fro
     if (isBad) bar.bad += 1;
   }
   return result;
+}
+
+/** How many of the events that were read match: `100 events read`, `12 of the 100 events read`. */
+export function readText(matching: number, read: number): string {
+  return `${matching === read ? '' : `${count(matching)} of the `}${plural(read, 'event')} read`;
+}
+
+/** Why there is nothing older to be read. */
+export function noOlderText({ filter, since }: EventSearch): string {
+  if (since !== null) return 'none is older in this time';
+  return Object.keys(filter).length > 0 ? 'no older one matches' : 'the log has no older ones';
 }
