@@ -174,6 +174,7 @@ pub(super) fn drain() -> Value {
             "kind": "vm_running",
             "vm_id": "vm-123",
             "since": "2025-11-02T12:30:45Z",
+            "note": "live migration refused",
             "message": "VM vm-123 (dev-vm-1) is running: live migration refused",
         }],
         "revision": 814,
