@@ -184,7 +184,7 @@ on_both_databases! {
             (json!(state), drain["blockers"].clone())
         };
         let message = "2 slots are reserved on worker w1: VMs may be on their way";
-        let reserved = json!([{"kind": "reserved", "vm_id": null, "since": START, "message": message}]);
+        let reserved = json!([{"kind": "reserved", "vm_id": null, "since": START, "note": null, "message": message}]);
         assert_eq!(drain("w1").await, (json!(["draining", false, false]), reserved));
         let question = "{ worker(id: \"w1\") { drain { isEmpty blockers { kind message } } } }";
         let twin = cluster.graphql(question).await["worker"]["drain"].take();
