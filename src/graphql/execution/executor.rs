@@ -16,7 +16,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::runtime::Handle;
 
 use super::budget::Budget;
-use super::loader::HistoryLoader;
+use super::loader::{BatchGate, HistoryLoader};
 use super::merge::merge;
 use super::response::OperationResponse;
 use crate::auth::Caller;
@@ -331,8 +331,9 @@ impl Executor {
         self.rewrite_for_engine(&mut document, &parsed.request.variables);
         // The payload of a mutation is newer than the reading of its request.
         let is_mutation = parsed.operation().is_some_and(|operation| operation.ty == OperationType::Mutation);
+        let (resolvers, gate) = (self.resolvers.clone(), BatchGate::default());
         let loader =
-            HistoryLoader::loader(self.resolvers.clone(), (!is_mutation).then(|| reading.clone()), caller.clone());
+            HistoryLoader::loader(resolvers, (!is_mutation).then(|| reading.clone()), caller.clone(), gate.clone());
         let mut request = Request::new("")
             .variables(parsed.request.variables.clone())
             .data(self.resolvers.clone())
@@ -341,7 +342,7 @@ impl Executor {
             .data(loader)
             .data(budget.clone());
         request.set_parsed_query(document);
-        let mut response = self.schema.execute(request).await;
+        let mut response = gate.run(self.schema.execute(request)).await;
         error::set_codes(&mut response);
         budget.settle(response)
     }

@@ -1,12 +1,16 @@
 //! The dataloader: batches the reads of the past that the objects of a list need. Everything else is in memory.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::dataloader::{DataLoader, Loader};
 use async_graphql::runtime::{Timer, TokioSpawner};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
 use crate::auth::Caller;
 use crate::cluster::DrainView;
@@ -27,9 +31,10 @@ pub struct HistoryLoader {
 }
 
 impl HistoryLoader {
-    /// A loader for one request. It caches nothing between requests, because the log grows.
-    pub fn loader(resolvers: Resolvers, reading: Option<Reading>, caller: Caller) -> DataLoader<Self> {
-        DataLoader::new(Self { resolvers, reading, caller }, TokioSpawner::current(), Yield)
+    /// A loader for one request. It caches nothing between requests, because the log grows. The request has to be executed by
+    /// [`BatchGate::run`] of the gate.
+    pub fn loader(resolvers: Resolvers, reading: Option<Reading>, caller: Caller, gate: BatchGate) -> DataLoader<Self> {
+        DataLoader::new(Self { resolvers, reading, caller }, TokioSpawner::current(), gate)
     }
 }
 
@@ -62,12 +67,75 @@ impl Loader<CurvesKey> for HistoryLoader {
     }
 }
 
-/// Delays a batch by one turn of the scheduler, in which the other fields of the list add their keys. The runtime's own
-/// timer would round any delay up to a whole millisecond.
-struct Yield;
+/// Delays a batch while its request is being polled: a poll goes on until all fields of a list have added their keys and wait.
+/// A delay by time, or by turns of the scheduler, would split lists, since a batch is a task of its own, which another
+/// thread may run beside the request.
+#[derive(Clone, Debug)]
+pub struct BatchGate {
+    is_polled: Arc<watch::Sender<bool>>,
+}
 
-impl Timer for Yield {
+impl Default for BatchGate {
+    fn default() -> Self {
+        Self { is_polled: Arc::new(watch::Sender::new(false)) }
+    }
+}
+
+impl BatchGate {
+    /// Executes a request, whose batches begin between its polls.
+    pub async fn run<T>(&self, execution: impl Future<Output = T>) -> T {
+        let mut execution = pin!(execution);
+        poll_fn(|context| {
+            let _polled = Polled::begin(&self.is_polled);
+            execution.as_mut().poll(context)
+        })
+        .await
+    }
+}
+
+impl Timer for BatchGate {
     fn delay(&self, _: Duration) -> BoxFuture<'static, ()> {
-        tokio::task::yield_now().boxed()
+        let mut is_polled = self.is_polled.subscribe();
+        // Without a sender the request is gone, and nobody adds keys any more.
+        async move { _ = is_polled.wait_for(|is_polled| !is_polled).await }.boxed()
+    }
+}
+
+/// A poll of a request, which ends even if it panics.
+struct Polled<'a>(&'a watch::Sender<bool>);
+
+impl<'a> Polled<'a> {
+    fn begin(is_polled: &'a watch::Sender<bool>) -> Self {
+        is_polled.send_replace(true);
+        Self(is_polled)
+    }
+}
+
+impl Drop for Polled<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::poll;
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_batch_waits_for_the_end_of_a_poll() {
+        let gate = BatchGate::default();
+        let mut batch = gate.delay(Duration::ZERO);
+        let mut execution = Box::pin(gate.run(async {
+            assert!(poll!(&mut batch).is_pending());
+            yield_now().await;
+            assert!(poll!(&mut batch).is_pending(), "polled again");
+        }));
+        assert!(poll!(&mut execution).is_pending());
+        gate.delay(Duration::ZERO).await;
+        execution.await;
+        batch.await;
     }
 }

@@ -28,7 +28,7 @@ use super::item::{ItemKey, StreamItem};
 use crate::auth::Caller;
 use crate::graphql::error;
 use crate::graphql::execution::budget::Budget;
-use crate::graphql::execution::loader::HistoryLoader;
+use crate::graphql::execution::loader::{BatchGate, HistoryLoader};
 use crate::graphql::execution::response::{OperationResponse, SerializedResponse, is_request_error};
 use crate::graphql::operation::request::ParsedRequest;
 use crate::graphql::plan::ItemPlan;
@@ -237,16 +237,16 @@ impl SubscriptionBroadcast {
     async fn resolve(&self, subscription: &SharedSubscription, item: &StreamItem) -> Response {
         let Inner { schema, resolvers, .. } = &*self.0;
         let reading = item.reading(resolvers);
-        let budget = Budget::default();
+        let (budget, gate) = (Budget::default(), BatchGate::default());
         let mut request = Request::new("")
             .variables(subscription.request.variables.clone())
             .data(budget.clone())
-            .data(HistoryLoader::loader(resolvers.clone(), Some(reading.clone()), Caller::server()))
+            .data(HistoryLoader::loader(resolvers.clone(), Some(reading.clone()), Caller::server(), gate.clone()))
             .data(resolvers.clone())
             .data(reading)
             .data(item.clone());
         request.set_parsed_query(subscription.request.document.clone());
-        let mut response = schema.execute(request).await;
+        let mut response = gate.run(schema.execute(request)).await;
         error::set_codes(&mut response);
         budget.settle(response)
     }
