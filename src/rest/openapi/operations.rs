@@ -179,47 +179,44 @@ fn list_worker_drains() -> OperationBuilder {
         .fails([404, 409])
 }
 
+/// What is common to all operations of history: which points are asked for, and the curves.
+fn of_history(subject: OperationBuilder, curves: ResponseBuilder) -> OperationBuilder {
+    subject
+        .takes(parameters::history())
+        .parameter(parameters::min_revision())
+        .parameter(parameters::if_none_match())
+        .response("304", not_modified())
+        .response("200", curves)
+        .fails(QUESTION)
+}
+
+fn curves() -> ResponseBuilder {
+    json_of("The curves.", "History", examples::history()).of_a_revision()
+}
+
 fn worker_history() -> OperationBuilder {
-    let history = json_of("The curves.", "History", examples::history()).of_a_revision();
-    operation("showWorkerHistory", WORKERS, "Show how figures of a worker went")
+    let worker = operation("showWorkerHistory", WORKERS, "Show how figures of a worker went")
         .description(Some(
             "What the worker had and what was allocated there, minute by minute, and the load that its agent measured, if it \
              sends that. It has no values while the worker was offline. A worker that registers with the id of one that was \
              removed goes on with its curves.",
         ))
-        .parameter(worker_id())
-        .takes(parameters::history())
-        .parameter(parameters::min_revision())
-        .parameter(parameters::if_none_match())
-        .response("304", not_modified())
-        .response("200", history.link("worker", to("showWorker", "The worker.", ("id", "$request.path.id"))))
-        .fails(QUESTION)
-        .fails([404, 409])
+        .parameter(worker_id());
+    let link = to("showWorker", "The worker.", ("id", "$request.path.id"));
+    of_history(worker, curves().link("worker", link)).fails([404, 409])
 }
 
 fn zone_history() -> OperationBuilder {
-    operation("showZoneHistory", CLUSTER, "Show how figures of a zone went")
+    let zone = operation("showZoneHistory", CLUSTER, "Show how figures of a zone went")
         .description(Some("The sums over the workers of the zone. 404: no worker is in it."))
-        .parameter(parameters::zone_in_path())
-        .takes(parameters::history())
-        .parameter(parameters::min_revision())
-        .parameter(parameters::if_none_match())
-        .response("304", not_modified())
-        .response("200", json_of("The curves.", "History", examples::history()).of_a_revision())
-        .fails(QUESTION)
-        .fails([404, 409])
+        .parameter(parameters::zone_in_path());
+    of_history(zone, curves()).fails([404, 409])
 }
 
 fn cluster_history() -> OperationBuilder {
-    operation("showClusterHistory", CLUSTER, "Show how figures of the cluster went")
-        .description(Some("The sums over all workers, as `/cluster/stats` had them."))
-        .takes(parameters::history())
-        .parameter(parameters::min_revision())
-        .parameter(parameters::if_none_match())
-        .response("304", not_modified())
-        .response("200", json_of("The curves.", "History", examples::history()).of_a_revision())
-        .fails(QUESTION)
-        .fails([409])
+    let cluster = operation("showClusterHistory", CLUSTER, "Show how figures of the cluster went")
+        .description(Some("The sums over all workers, as `/cluster/stats` had them."));
+    of_history(cluster, curves()).fails([409])
 }
 
 fn list_drains() -> OperationBuilder {
