@@ -102,11 +102,10 @@ describe('curves', () => {
       await visit.page.$eval('.curves', (card) => card.scrollIntoView({ block: 'center' }));
       await visit.judge('curves-drain');
       // Drains come by a query of their own: that of the other worker has answered, and is drawn.
-      const answered = visit.page.waitForResponse((response) => /WorkerDrains.*sim-0003/s.test(response.request().postData() ?? ''));
       await visit.go(`${dev.url}/workers/sim-0003?range=1h`);
       await visit.dashboard();
       await visit.page.waitForSelector('.curves-grid[data-range="1h"] canvas');
-      assert.deepEqual((await (await answered).json()).data.worker.drains, []);
+      assert.deepEqual((await visit.requests.answer(/WorkerDrains.*sim-0003/s)).data.worker.drains, []);
       await visit.page.evaluate(() => new Promise((drawn) => { requestAnimationFrame(() => requestAnimationFrame(drawn)); }));
       assert.equal(await visit.page.$('.curve-drain'), null, 'one that was never drained has none');
       await visit.leave();
@@ -121,7 +120,7 @@ describe('curves', () => {
         const name = `curves-past-${page.replace(/\?.*/, '') || 'overview'}`;
         await visit.judge(name);
         await visit.page.setViewport({ width: 360, height: 740 });
-        await visit.page.waitForNetworkIdle({ idleTime: 300 });
+        await visit.requests.idle();
         if (page !== 'workers') await visit.page.$eval('.curves', (card) => card.scrollIntoView());
         await visit.judge(`${name}-phone`);
         await visit.leave();
@@ -168,7 +167,7 @@ describe('curves', () => {
         if (page !== 'workers') await visit.page.$eval('.curves', (card) => card.scrollIntoView({ block: 'center' }));
         await visit.judge(name);
         await visit.page.setViewport({ width: 360, height: 740 });
-        await visit.page.waitForNetworkIdle({ idleTime: 300 });
+        await visit.requests.idle();
         await visit.judge(`${name}-phone`);
         // What was drawn for a screen is drawn anew for the phone.
         await visit.until(() => [...document.querySelectorAll('.curve canvas')].every((canvas) => canvas.getBoundingClientRect().right <= innerWidth));
@@ -246,7 +245,7 @@ describe('curves', () => {
       await visit.go(`${server.url}/workers/${MEASURED}?range=6h`);
       await visit.page.waitForSelector('.curves-grid[data-range="6h"] canvas');
       // What comes later makes the page longer, and a chart narrower by a scroll bar.
-      await visit.page.waitForNetworkIdle({ idleTime: 300 });
+      await visit.requests.idle();
       const box = await (await visit.page.$('[data-curve=cpu] [role=slider]')).boundingBox();
       const y = box.y + box.height / 2;
       await visit.page.mouse.move(box.x + box.width * 0.7, y);
@@ -302,14 +301,13 @@ describe('curves', () => {
       const asked = [];
       const visit = await browser.visit(`${server.url}/fleet`);
       await visit.dashboard();
-      const answered = visit.page.waitForResponse((response) => (response.request().postData() ?? '').includes('RowHistories'));
       visit.page.on('request', (request) => {
         const body = request.method() === 'POST' ? request.postData() ?? '' : '';
         if (body.includes('RowHistories')) asked.push(JSON.parse(body).variables.filter.ids);
       });
       await visit.click('nav[aria-label="Pages"] a[href$="/workers"]');
-      await answered;
-      await visit.page.waitForNetworkIdle({ idleTime: 300 });
+      await visit.requests.answer(/RowHistories/);
+      await visit.requests.idle();
       assert.equal(asked.length, 1);
       for (const id of server.fleet.workers) assert.ok(asked[0].includes(id), id);
       // What is allocated now is there as a bar.

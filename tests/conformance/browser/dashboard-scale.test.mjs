@@ -106,7 +106,7 @@ describe('dashboard of ten thousand workers', () => {
     test(`${address} has as many elements as a screen can show`, async () => {
       const { visit: leaving, page } = await visit(address);
       await page.waitForSelector('main h1');
-      await page.waitForNetworkIdle({ idleTime: 500 });
+      await leaving.requests.idle(500);
       const elements = await page.evaluate(() => document.querySelectorAll('*').length);
       assert(elements <= MOST_ELEMENTS, `${elements} elements`);
       await leaving.leave();

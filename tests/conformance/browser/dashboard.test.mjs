@@ -38,7 +38,7 @@ describe('dashboard', () => {
         const name = page.replace('/', '-') || 'overview';
         await visit.judge(`dashboard-${name}`);
         await visit.page.setViewport({ width: 360, height: 740 });
-        await visit.page.waitForNetworkIdle({ idleTime: 300 });
+        await visit.requests.idle();
         await visit.judge(`dashboard-${name}-phone`);
         const [wide, seen] = await visit.page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
         assert(wide <= seen, `/${page} is ${wide} px wide on a phone of ${seen}`);

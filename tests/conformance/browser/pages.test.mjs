@@ -78,9 +78,8 @@ describe('pages', () => {
   const tryFirst = async (visit) => {
     await visit.click('.opblock-get .opblock-summary-control');
     await visit.click('.opblock.is-open .try-out__btn');
-    const sending = visit.page.waitForRequest((request) => request.url().includes('/api/v1/workers'));
     await visit.click('.opblock.is-open .execute');
-    const sent = (await sending).url();
+    const { url: sent } = await visit.requests.answered(({ url }) => url.includes('/api/v1/workers'));
     const status = await visit.page.waitForSelector('.live-responses-table .response .response-col_status');
     return { sent, status: await status.evaluate((cell) => cell.textContent) };
   };

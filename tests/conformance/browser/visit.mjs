@@ -8,6 +8,7 @@ import axe from 'axe-core';
 import puppeteer from 'puppeteer-core';
 
 import { PATIENCE, Received } from '../harness/patience.mjs';
+import { Requests } from './requests.mjs';
 
 /** Debian's and others' places for it. */
 const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
@@ -74,12 +75,15 @@ export class Browser {
 export class Visit {
   /** What went wrong: errors and warnings of the console, exceptions, violations of the policy, failed requests. */
   complaints = [];
+  /** What the page asks its server for. */
+  requests;
   /** Messages of WebSockets, as JSON. */
   messages = new Received();
 
   static async begin(page, host, scheme) {
     const visit = new Visit();
     visit.page = page;
+    visit.requests = await Requests.of(page);
     page.setDefaultTimeout(PATIENCE_WITH_PAGES);
     await page.setViewport({ width: 1400, height: 850 });
     await page.emulateMediaFeatures([{ name: 'prefers-color-scheme', value: scheme }]);
@@ -174,7 +178,7 @@ export class Visit {
   /** Waits until a page of the dashboard has drawn what it has asked for. */
   async dashboard() {
     await this.page.waitForSelector('html[data-live=live] main h1');
-    await this.page.waitForNetworkIdle({ idleTime: 300 });
+    await this.requests.idle();
   }
 
   /**
