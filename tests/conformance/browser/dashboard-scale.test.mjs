@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
 import { LargeFleet } from '../harness/large_fleet.mjs';
-import { within } from '../harness/patience.mjs';
+import { PATIENCE_WITH_PAGES, within } from '../harness/patience.mjs';
 import { Server } from '../harness/server.mjs';
 import { Browser } from './visit.mjs';
 
@@ -235,7 +235,7 @@ class Heard {
     return within(what, new Promise((resolve) => {
       this.#look = () => { if (isEnough()) resolve(); };
       this.#look();
-    }));
+    }), PATIENCE_WITH_PAGES);
   }
 }
 

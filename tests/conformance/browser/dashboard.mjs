@@ -2,13 +2,13 @@
 
 import assert from 'node:assert/strict';
 
-import { eventually } from '../harness/patience.mjs';
+import { PATIENCE_WITH_PAGES, eventually } from '../harness/patience.mjs';
 
 /** Each page, and what somebody opens it for. */
 export const PAGES = ['', 'fleet', 'workers', 'workers/worker-01', 'vms', 'vms/vm-01-1', 'drains', 'capacity', 'events', 'access', 'api', 'health'];
 
 /** What a browser says of a server that is away. */
-export const OUTAGE = /WebSocket|ERR_CONNECTION|ERR_EMPTY_RESPONSE|ERR_ABORTED|503:/;
+export const OUTAGE = /WebSocket|ERR_CONNECTION|ERR_EMPTY_RESPONSE|ERR_ABORTED|503[: ]/;
 
 /** A number as a page writes it. */
 export const written = (number) => number.toLocaleString('en-US');
@@ -20,9 +20,10 @@ export const written = (number) => number.toLocaleString('en-US');
 export async function agrees(what, expect) {
   let missing = [];
   await eventually(what, async () => {
-    missing = await expect();
+    // What is drawn anew may not be there for a moment.
+    missing = await expect().catch((error) => [error.message]);
     return missing.length === 0;
-  }).catch((error) => assert.fail(`${error.message}: ${missing.slice(0, 12).join('; ')}`));
+  }, PATIENCE_WITH_PAGES).catch((error) => assert.fail(`${error.message}: ${missing.slice(0, 12).join('; ')}`));
 }
 
 /** How many more VMs of a size fit, by placing them one after the other until none has a place. */

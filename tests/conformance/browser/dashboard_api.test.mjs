@@ -58,10 +58,14 @@ describe('API page', () => {
     assert.deepEqual(offered, Object.keys(commands), 'the commands that are offered');
     let before = '';
     for (const [index, what] of offered.entries()) {
-      const copy = await visit.page.waitForSelector(`main .commands li:nth-child(${index + 1}) button`);
-      await copy.click();
-      await visit.until((button) => button.textContent === 'Copied', copy);
-      const command = await visit.page.evaluate(() => navigator.clipboard.readText());
+      const button = `main .commands li:nth-child(${index + 1}) button`;
+      const copy = await visit.page.waitForSelector(button);
+      // It says so for a moment only.
+      const said = visit.page.evaluate((button) => new Promise((resolve) => {
+        new MutationObserver(() => { if (button.textContent === 'Copied') resolve(); }).observe(button, { characterData: true, childList: true, subtree: true });
+      }), copy);
+      const command = await visit.copied(() => visit.click(button));
+      await said;
       const [like, end] = commands[what];
       // Streams begin with what is, or with what happens next: so something has to.
       const happen = async () => { await operator.activate('worker-05'); await operator.drain('worker-05'); };

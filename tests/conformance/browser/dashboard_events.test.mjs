@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
 import { Fleet } from '../harness/fleet.mjs';
+import { eventually } from '../harness/patience.mjs';
 import { Server } from '../harness/server.mjs';
 import { agrees } from './dashboard.mjs';
 import { Browser } from './visit.mjs';
@@ -44,6 +45,8 @@ describe('events of a fleet', () => {
     await fleet.beat('rack-1', vms('rack-1', 5, 'starting'));
     await fleet.beat('rack-2', vms('rack-2', 3, 'running'));
     await fleet.drain('rack-2', 'new disks');
+    // Both in one minute, of which a fold is.
+    await eventually('a minute that lasts', () => new Date().getSeconds() < 45);
     await fleet.beat('rack-1', vms('rack-1', 5, 'failed'));
     await fleet.beat('rack-2', [...vms('rack-2', 2, 'failed'), ...vms('rack-2', 3, 'stopping').slice(2)]);
   });

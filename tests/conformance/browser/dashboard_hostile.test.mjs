@@ -106,11 +106,11 @@ describe('hostile names in the dashboard', () => {
     // What opens by keys and clicks: the card of a cell, the event in full, the copies, the search that finds nothing.
     await visit.go(`${server.url}/fleet`);
     await visit.dashboard();
-    await visit.page.focus('a.heat-cell');
+    await (await visit.page.waitForSelector('a.heat-cell')).focus();
     await isText('the card of a worker', [HOST, `${LABEL}=${VALUE}`]);
     await visit.go(`${server.url}/events`);
     await visit.dashboard();
-    const drained = await visit.page.$$eval('[role=row][data-cursor]', (rows) => rows.find((row) => row.innerText.includes('is draining')).dataset.cursor);
+    const drained = await (await visit.until(() => [...document.querySelectorAll('[role=row][data-cursor]')].find((row) => row.innerText.includes('is draining'))?.dataset.cursor)).jsonValue();
     await visit.go(`${server.url}/events?event=${drained}`);
     await visit.named('dialog', /drain started/i);
     await isText('an event', [FULL, ZONE, REASON, WHO]);
@@ -123,7 +123,7 @@ describe('hostile names in the dashboard', () => {
     // A drain of several, of whose VMs one fits nowhere else: the dialog names them and their zones, and the news who it was.
     await visit.go(`${server.url}/workers`);
     await visit.dashboard();
-    for (const id of [ROOMY, OTHER]) await visit.page.click(`[data-id="${quoted(id)}"] input[type=checkbox]`);
+    for (const id of [ROOMY, OTHER]) await visit.click(`[data-id="${quoted(id)}"] input[type=checkbox]`);
     await visit.press('button', /^Drain …/);
     await visit.named('dialog', /^Drain 2 workers/);
     await isText('the dialog of a drain', [`2 in ${ELSEWHERE}`, `${hostile('large')} on ${OTHER}`]);
@@ -133,6 +133,8 @@ describe('hostile names in the dashboard', () => {
     await visit.press('button', /^Drain …/);
     await visit.named('dialog', /^Drain roomy/);
     await (await visit.named('field', /^Reason/)).type(REASON);
+    // What the plan says moves what is below it.
+    await visit.until(() => !document.querySelector('dialog[open]').innerText.includes('Checking whether'));
     await visit.press('checkbox', /^Yes, /);
     await (await visit.page.waitForSelector('dialog[open] button[type=submit]:enabled')).click();
     await visit.page.waitForSelector('.toast');

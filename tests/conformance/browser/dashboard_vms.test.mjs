@@ -48,8 +48,7 @@ describe('VMs in the dashboard', () => {
 
     // Its request for a terminal, and its worker, which is drained meanwhile.
     await visit.click('main .page-actions summary');
-    await visit.press('button', /^Command line$/);
-    assert.equal(await visit.page.evaluate(() => navigator.clipboard.readText()), 'aetherium vms vm-told');
+    assert.equal(await visit.copied(() => visit.press('button', /^Command line$/)), 'aetherium vms vm-told');
     await visit.page.keyboard.press('Escape');
     await fleet.drain('worker-01', 'new fans');
     await says(visit, [/Its worker is draining \(“new fans”\): this VM has to move or stop/, /Worker worker-01 draining/]);

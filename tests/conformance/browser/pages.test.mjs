@@ -64,8 +64,7 @@ describe('pages', () => {
 
       await visit.follow('.bar a[href$="/graphql"]', `${proxy.url}graphql`);
       await visit.playground();
-      const tab = await visit.page.waitForSelector('::-p-xpath(//*[contains(@class, "graphiql-tab-button")][.="FollowHeartbeats"])');
-      await tab.click();
+      await visit.click('::-p-xpath(//*[contains(@class, "graphiql-tab-button")][.="FollowHeartbeats"])');
       await visit.click('.graphiql-execute-button');
       await visit.messages.first('heartbeat', ({ type }) => type === 'next');
       await visit.leave();

@@ -29,8 +29,7 @@ describe('playground', () => {
   };
   const tabs = ({ page }) => page.$$eval('.graphiql-tab-button', (buttons) => buttons.map((button) => button.textContent));
   const choose = async (visit, title) => {
-    const [tab] = await visit.page.$$(`xpath/.//*[contains(@class, "graphiql-tab-button")][contains(., "${title}")]`);
-    await tab.click();
+    await visit.click(`::-p-xpath(//*[contains(@class, "graphiql-tab-button")][contains(., "${title}")])`);
     await visit.until((title) => document.querySelector('.graphiql-tab-active')?.textContent.includes(title), title);
   };
   /** Runs the only operation there is, or ends it. Where there were several until now, the button asks which for a moment. */
@@ -126,9 +125,7 @@ describe('playground', () => {
 
   /** Copies what is in the editors as a command, and types it into a shell. */
   const asCurl = async (visit) => {
-    await visit.click('[aria-label="Copy as curl"]');
-    await visit.until(() => document.querySelector('[aria-label="Copied"]') !== null);
-    const command = await visit.page.evaluate(() => navigator.clipboard.readText());
+    const command = await visit.copied(() => visit.click('[aria-label="Copy as curl"]'));
     await visit.until(() => document.querySelector('[aria-label="Copy as curl"]') !== null);
     return { command, run: typed(command, { program: ['bash', '-eu'], env: { PATH: process.env.PATH } }) };
   };
@@ -249,8 +246,7 @@ describe('playground', () => {
     assert.match(await text(visit, 'operation.graphql'), /LookIntoWorker/);
     assert.deepEqual(JSON.parse(await text(visit, 'variables.json')), { id: 'worker-01' });
 
-    await visit.click('[aria-label="Copy link"]');
-    const link = await visit.page.evaluate(() => navigator.clipboard.readText());
+    const link = await visit.copied(() => visit.click('[aria-label="Copy link"]'));
     assert.equal(new URL(link).searchParams.get('operationName'), 'LookIntoWorker');
     const elsewhere = await open(link);
     assert.deepEqual(await tabs(elsewhere), ['LookIntoWorker']);

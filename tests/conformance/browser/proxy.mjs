@@ -15,17 +15,21 @@ export async function below(prefix, address) {
       answer.writeHead(response.statusCode, response.headers);
       response.pipe(answer);
     });
+    onward.on('error', () => answer.destroy());
     asked.pipe(onward);
   });
   proxy.on('upgrade', (asked, socket) => {
     const options = forwarded(asked);
     if (!options) return socket.destroy();
+    // Either side may leave while the other is still being asked.
+    socket.on('error', () => {});
     const onward = request(options);
+    onward.on('error', () => socket.destroy());
     onward.on('upgrade', (response, other) => {
       const headers = Object.entries(response.headers).map(([name, value]) => `${name}: ${value}\r\n`);
       socket.write(`HTTP/1.1 101 Switching Protocols\r\n${headers.join('')}\r\n`);
       other.pipe(socket).pipe(other);
-      for (const end of [socket, other]) end.on('error', () => {});
+      other.on('error', () => {});
     });
     onward.end();
   });

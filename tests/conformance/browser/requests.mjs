@@ -4,7 +4,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { PATIENCE, Received } from '../harness/patience.mjs';
+import { PATIENCE_WITH_PAGES, Received } from '../harness/patience.mjs';
 
 export class Requests {
   /** Those that were answered, in order: `{ id, document, url, body }`, where the body is text. */
@@ -13,6 +13,8 @@ export class Requests {
   #open = new Map();
   /** The document that is shown, or is being asked for. */
   #document;
+  /** The document of each request, by the request's id. */
+  #documents = new Map();
   /** When the last one began or ended, in milliseconds. */
   #changedAt = Date.now();
   #devtools;
@@ -25,6 +27,7 @@ export class Requests {
         requests.#document = loaderId;
         requests.#open.clear();
       }
+      requests.#documents.set(id, loaderId);
       // One that is left may still ask for something.
       if (loaderId !== requests.#document) return;
       requests.#open.set(id, { id, document: loaderId, url: request.url, body: request.postData ?? '' });
@@ -43,11 +46,16 @@ export class Requests {
     return requests;
   }
 
-  /** Waits until none has been under way for so long, in milliseconds. */
+  /** Whether a request is one of the present document. */
+  isOfDocument(id) {
+    return this.#documents.get(id) === this.#document;
+  }
+
+  /** Waits until none has been under way for so long from now on, in milliseconds. */
   async idle(time = 300) {
-    const deadline = Date.now() + 3 * PATIENCE;
-    while (this.#open.size > 0 || Date.now() - this.#changedAt < time) {
-      if (Date.now() > deadline) throw new Error(`requests that do not end: ${JSON.stringify([...this.#open.values()])}`);
+    const begun = Date.now();
+    while (this.#open.size > 0 || Date.now() - Math.max(this.#changedAt, begun) < time) {
+      if (Date.now() - begun > PATIENCE_WITH_PAGES) throw new Error(`requests that do not end: ${JSON.stringify([...this.#open.values()])}`);
       await sleep(50);
     }
   }

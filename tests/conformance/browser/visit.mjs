@@ -7,14 +7,11 @@ import path from 'node:path';
 import axe from 'axe-core';
 import puppeteer from 'puppeteer-core';
 
-import { PATIENCE, Received } from '../harness/patience.mjs';
+import { PATIENCE_WITH_PAGES, Received } from '../harness/patience.mjs';
 import { Requests } from './requests.mjs';
 
 /** Debian's and others' places for it. */
 const CHROMIUM = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
-
-/** How long a page is waited for, in milliseconds: drawing an editor is more work than answering a request. */
-const PATIENCE_WITH_PAGES = 3 * PATIENCE;
 
 /** Findings of axe that fail a test; the others are advice. */
 const GRAVE = ['serious', 'critical'];
@@ -97,8 +94,10 @@ export class Visit {
     const isWithoutContent = (request) => request.response()?.status() === 204;
     // A page that does not want an answer any more, since another question has taken its place, calls its request off.
     const isCalledOff = (request) => request.resourceType() === 'fetch' && request.failure()?.errorText === 'net::ERR_ABORTED';
+    // Nor does one that was left want what it was still loading.
+    const isOfDocumentLeft = (request) => request.failure()?.errorText === 'net::ERR_ABORTED' && !visit.requests.isOfDocument(request.id);
     page.on('requestfailed', (request) => {
-      if (!isWithoutContent(request) && !isCalledOff(request)) complain(`failed: ${request.url()} ${request.failure()?.errorText}`);
+      if (!isWithoutContent(request) && !isCalledOff(request) && !isOfDocumentLeft(request)) complain(`failed: ${request.url()} ${request.failure()?.errorText}`);
     });
     const isForTheServer = (url) => ['blob:', 'data:'].includes(new URL(url).protocol) || new URL(url).host === host;
     const look = (url) => isForTheServer(url) || complain(`another host: ${url}`);
@@ -139,7 +138,7 @@ export class Visit {
   }
 
   /** Waits for what is seen with this role and a name like this, such as `('button', /^Drain/)`, and returns it. */
-  async named(role, name, patience = PATIENCE) {
+  async named(role, name, patience = PATIENCE_WITH_PAGES) {
     const found = await this.page
       .waitForFunction(lookFor, { polling: 50, timeout: patience }, ROLES[role], name.source, name.flags)
       .catch((cause) => this.page.evaluate(() => document.body.innerText).then((text) => {
@@ -162,8 +161,16 @@ export class Visit {
     }
   }
 
+  /** What an act puts on the clipboard, which is empty before. */
+  async copied(act) {
+    await this.page.evaluate(() => navigator.clipboard.writeText(''));
+    await act();
+    const text = await this.page.waitForFunction(() => navigator.clipboard.readText(), { polling: 50 });
+    return text.jsonValue();
+  }
+
   /** Waits until a text is seen in the page. */
-  async sees(text, patience = PATIENCE) {
+  async sees(text, patience = PATIENCE_WITH_PAGES) {
     const seen = this.page.waitForFunction(
       (source, flags) => new RegExp(source, flags).test(document.body.innerText),
       { polling: 50, timeout: patience },

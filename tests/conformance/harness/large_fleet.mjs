@@ -1,6 +1,9 @@
 // More workers than anybody looks at one by one, brought in and kept alive over the REST API as a gateway would.
 
 import assert from 'node:assert/strict';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { PATIENCE_WITH_PAGES } from './patience.mjs';
 
 const ZONES = ['eu-central-1a', 'us-east-1a', 'us-west-1a', 'us-west-1b'];
 
@@ -11,6 +14,9 @@ const BODIES = 4;
 /** Heartbeats of one body, and VMs in all of them: what a server on a busy machine answers well within its time. */
 const BATCH = 200;
 const VMS_OF_BODY = 1_000;
+
+/** What a server says that is too busy: the same is to be sent again, after as long as it says. */
+const BUSY = 503;
 
 export class LargeFleet {
   #url;
@@ -45,9 +51,14 @@ export class LargeFleet {
     const size = withVms ? Math.max(1, Math.min(BATCH, Math.floor(VMS_OF_BODY / Math.max(1, this.#vms)))) : BATCH;
     const batches = Array.from({ length: Math.ceil(ids.length / size) }, (_, index) => ids.slice(index * size, (index + 1) * size));
     await inParallel(BODIES, batches, async (batch) => {
-      const heartbeats = batch.map((id) => ({ worker_id: id, incarnation: 1, ...(withVms && { vms: this.#vmsOf(id, round) }) }));
-      const { results } = await this.#call('POST', '/heartbeats', { heartbeats });
-      assert(results.every(({ status }) => status === 200), JSON.stringify(results.find(({ status }) => status !== 200)));
+      let heartbeats = batch.map((id) => ({ worker_id: id, incarnation: 1, ...(withVms && { vms: this.#vmsOf(id, round) }) }));
+      while (heartbeats.length > 0) {
+        const { results } = await this.#call('POST', '/heartbeats', { heartbeats });
+        const failed = results.find(({ status }) => ![200, BUSY].includes(status));
+        assert(!failed, JSON.stringify(failed));
+        // Those that a busy server has not taken are sent again.
+        heartbeats = heartbeats.filter((_, index) => results[index].status === BUSY);
+      }
     });
   }
 
@@ -62,10 +73,17 @@ export class LargeFleet {
   }
 
   async #call(method, path, body) {
-    const response = await fetch(`${this.#url}/api/v1${path}`, { method, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
-    const text = await response.text();
-    assert(response.ok, `${method} ${path}: ${response.status} ${text}`);
-    return JSON.parse(text);
+    const deadline = Date.now() + PATIENCE_WITH_PAGES;
+    for (;;) {
+      const response = await fetch(`${this.#url}/api/v1${path}`, { method, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+      const text = await response.text();
+      if (response.status === BUSY && Date.now() < deadline) {
+        await sleep(1_000 * Number(response.headers.get('retry-after') ?? 1));
+        continue;
+      }
+      assert(response.ok, `${method} ${path}: ${response.status} ${text}`);
+      return JSON.parse(text);
+    }
   }
 }
 

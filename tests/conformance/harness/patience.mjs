@@ -6,11 +6,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 /** How long a test waits, in milliseconds. Nothing takes that long, even on a machine that does other things. */
 export const PATIENCE = 60_000;
 
+/** How long a test waits for a page, in milliseconds: drawing an editor is more work than answering a request. */
+export const PATIENCE_WITH_PAGES = 3 * PATIENCE;
+
 /** The promise's outcome, or a failure that says what was waited for in vain. */
-export async function within(what, promise) {
+export async function within(what, promise, patience = PATIENCE) {
   let timer;
   const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`waited ${PATIENCE} ms in vain for ${what}`)), PATIENCE);
+    timer = setTimeout(() => reject(new Error(`waited ${patience} ms in vain for ${what}`)), patience);
   });
   try {
     return await Promise.race([promise, late]);
@@ -20,8 +23,8 @@ export async function within(what, promise) {
 }
 
 /** Asks again and again until there is an answer, and returns that. */
-export async function eventually(what, ask) {
-  const deadline = Date.now() + PATIENCE;
+export async function eventually(what, ask, patience = PATIENCE) {
+  const deadline = Date.now() + patience;
   for (;;) {
     const answer = await ask();
     if (answer) return answer;

@@ -7,17 +7,17 @@ import { toastError } from './toast';
 
 /** What copies a text, and whether it has just done so: for a moment, a button says that. */
 function useCopy(text: string): { isCopied: boolean; copy: () => Promise<void> } {
-  const [isCopied, setCopied] = useState(false);
+  const [copied, setCopied] = useState<string | null>(null);
   async function copy(): Promise<void> {
     try {
       await copyText(text);
-      setCopied(true);
-      setTimeout(() => setCopied(false), 1_500);
+      setCopied(text);
+      setTimeout(() => setCopied(null), 1_500);
     } catch {
       toastError('The browser does not let this page copy: select the text instead.');
     }
   }
-  return { isCopied, copy };
+  return { isCopied: copied === text, copy };
 }
 
 export function CopyButton({ text, label = 'Copy', class: more = '' }: { text: string; label?: string; class?: string }) {

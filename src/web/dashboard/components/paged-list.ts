@@ -79,8 +79,8 @@ export function usePagedList<Row>(options: PagedListOptions<Row>): PagedList<Row
     now.abort?.abort();
     const abort = now.abort = new AbortController();
     const { key, id, readPage, readRows, isSame } = latest.current;
-    const before = isNew ? [] : rows.peek() ?? [];
-    const first = Math.min(MORE_ROWS, Math.max(FIRST_ROWS, before.length));
+    const loaded = (): readonly Row[] => (isNew ? [] : rows.peek() ?? []);
+    const first = Math.min(MORE_ROWS, Math.max(FIRST_ROWS, loaded().length));
     const begun = now.readAt = Date.now();
     now.isReading = true;
     now.isStale = false;
@@ -88,18 +88,19 @@ export function usePagedList<Row>(options: PagedListOptions<Row>): PagedList<Row
       const page = await readPage(first, null, abort.signal);
       if (abort.signal.aborted) return;
       const front = new Set(page.rows.map(id));
-      let tail = page.hasNextPage ? before.slice(first).filter((row) => !front.has(id(row))) : [];
+      const behind = (): readonly Row[] => (page.hasNextPage ? loaded().slice(first).filter((row) => !front.has(id(row))) : []);
       // Of what is further down, only what is seen is read anew.
-      if (readRows && tail.length > 0 && now.seen.length > 0) {
-        const deep = new Set(tail.map(id));
-        const seen = now.seen.filter((one) => deep.has(one));
-        if (seen.length > 0) {
-          const news = new Map((await readRows(seen, abort.signal)).map((row) => [id(row), row]));
-          if (abort.signal.aborted) return;
-          const asked = new Set(seen);
-          tail = tail.flatMap((row) => (asked.has(id(row)) ? news.get(id(row)) ?? [] : row));
-        }
+      const deep = new Set(behind().map(id));
+      const seen = readRows ? now.seen.filter((one) => deep.has(one)) : [];
+      const news = new Map<string, Row>();
+      if (readRows && seen.length > 0) {
+        for (const row of await readRows(seen, abort.signal)) news.set(id(row), row);
+        if (abort.signal.aborted) return;
       }
+      const asked = new Set(seen);
+      // The next page may have come meanwhile: it stays.
+      const before = loaded();
+      const tail = behind().flatMap((row) => (asked.has(id(row)) ? news.get(id(row)) ?? [] : row));
       now.took = Date.now() - begun;
       if (tail.length === 0) {
         now.cursor = page.endCursor;
@@ -138,12 +139,20 @@ export function usePagedList<Row>(options: PagedListOptions<Row>): PagedList<Row
 
   const more = useCallback(async (): Promise<void> => {
     const now = state.current;
-    if (now.isLoadingMore || !now.hasMore || now.cursor === null) return;
-    now.isLoadingMore = true;
     const { key, id, readPage } = latest.current;
+    // While another list is asked for, the cursor is still that of the one before.
+    if (now.isLoadingMore || answered.peek() !== key) return;
+    now.isLoadingMore = true;
     try {
-      const page = await readPage(MORE_ROWS, now.cursor);
-      if (key !== latest.current.key) return;
+      let page: Page<Row>;
+      let cursor: string | null;
+      do {
+        ({ cursor } = now);
+        if (!now.hasMore || cursor === null) return;
+        page = await readPage(MORE_ROWS, cursor);
+        if (key !== latest.current.key) return;
+        // The list that was read anew meanwhile may end elsewhere: what follows there is another page.
+      } while (cursor !== now.cursor);
       const there = rows.peek() ?? [];
       const known = new Set(there.map(id));
       rows.value = [...there, ...page.rows.filter((row) => !known.has(id(row)))];
@@ -162,7 +171,7 @@ export function usePagedList<Row>(options: PagedListOptions<Row>): PagedList<Row
       before = rows.peek()?.length ?? 0;
       await more();
     }
-    return !state.current.hasMore && key === latest.current.key;
+    return !state.current.hasMore && key === latest.current.key && key === answered.peek();
   }, []);
 
   useEffect(() => { if (isShown) void read(true); }, [key, isShown]);
