@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 
 import { LargeFleet } from '../harness/large_fleet.mjs';
-import { PATIENCE_WITH_PAGES, within } from '../harness/patience.mjs';
+import { PATIENCE_WITH_PAGES, eventually, within } from '../harness/patience.mjs';
 import { Server } from '../harness/server.mjs';
 import { Browser } from './visit.mjs';
 
@@ -99,6 +99,38 @@ describe('dashboard of ten thousand workers', () => {
     }
     const isAfter = ({ variables }) => variables.after !== null;
     assert.equal(of('WorkerPage').filter(isAfter).length, Math.ceil((WORKERS - FIRST_ROWS) / PAGE), 'each page was asked for once');
+    await leaving.leave();
+  });
+
+  test('a page that comes while the list is read again stays, and is asked for once', async () => {
+    const { visit: leaving, page, of } = await visit('/workers', () => {
+      const { fetch } = window;
+      window.held = [];
+      // Answers to the first page of the list wait until they are let go.
+      window.fetch = async (address, options) => {
+        const answer = await fetch(address, options);
+        if (window.isHolding && /"operationName":"WorkerPage".*"after":null/.test(options?.body)) await new Promise((release) => { window.held.push(release); });
+        return answer;
+      };
+    });
+    await page.waitForSelector('main [role=row][data-id]');
+    await leaving.requests.idle();
+    await page.evaluate(() => { window.isHolding = true; });
+    await fleet.beat(fleet.ids.slice(0, 1), { withVms: true, round: 1 });
+    await page.waitForFunction(() => window.held.length > 0);
+    await page.focus('[role=grid]');
+    const scrollTo = (row) => eventually(`row ${row}`, async () => {
+      await page.keyboard.press('End');
+      const drawn = await page.$$eval('main [role=row][data-id]', (rows) => rows.map(({ dataset }) => dataset.id));
+      const from = fleet.ids.indexOf(drawn[0]);
+      assert.deepEqual(drawn, fleet.ids.slice(from, from + drawn.length), 'no row is left out');
+      return from + drawn.length >= row;
+    }, PATIENCE_WITH_PAGES);
+    await scrollTo(FIRST_ROWS + PAGE);
+    await page.evaluate(() => { window.isHolding = false; window.held.forEach((release) => release()); });
+    await scrollTo(FIRST_ROWS + 3 * PAGE);
+    const cursors = of('WorkerPage').map(({ variables }) => variables.after).filter((after) => after !== null);
+    assert.equal(new Set(cursors).size, cursors.length, 'a page was asked for twice');
     await leaving.leave();
   });
 
