@@ -277,13 +277,33 @@ describe('workers in the dashboard', () => {
       };
       const before = await Promise.all(drains.map(([id]) => standing(id)));
 
-      const visit = await browser.visit(`${server.url}/workers?q=status:draining+id:worker-01,worker-02,worker-03,worker-04`);
+      const visit = await browser.visit(`${server.url}/workers?q=status:draining+id:worker-01,worker-02,worker-03,worker-04`, {
+        before: () => {
+          // News that can be undone go after twelve seconds.
+          const { setTimeout, clearTimeout } = window;
+          window.going = new Set();
+          window.setTimeout = (act, time, ...given) => {
+            const timer = setTimeout(act, time, ...given);
+            if (time === 12_000) window.going.add(timer);
+            return timer;
+          };
+          window.clearTimeout = (timer) => {
+            window.going.delete(timer);
+            clearTimeout(timer);
+          };
+        },
+      });
       await visit.dashboard();
       await visit.click('[role=columnheader] input[type=checkbox]:enabled');
       await visit.press('button', /^Activate/);
       await visit.sees(/Activated 4 workers/);
-      // News that have the focus stay.
+      // They stay while the pointer is on them, and while they have the focus.
+      await (await visit.page.waitForSelector('.toast')).hover();
+      await visit.until(() => window.going.size === 0);
+      await visit.page.mouse.move(0, 0);
+      await visit.until(() => window.going.size === 1);
       await (await visit.named('button', /^Undo$/)).focus();
+      await visit.until(() => window.going.size === 0);
       // One of them is drained by somebody else, before this is undone.
       await fleet.drain('worker-04', 'mine now', { metadata: { ticket: 'OPS-9' } });
       await visit.press('button', /^Undo$/);
