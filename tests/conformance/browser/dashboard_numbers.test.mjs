@@ -183,7 +183,10 @@ class Changes {
       case 'farewell': this.#gone.add(id); return fleet.farewell(id);
       case 'drain': this.#draining.add(id); return fleet.drain(id);
       case 'activate': this.#draining.delete(id); return fleet.activate(id);
-      case 'reserve': return fleet.reserve({ vcpus: 1, memory_mb: 256, count: 1, expires_in: '1h' });
+      case 'reserve': return fleet.reserve({ vcpus: 1, memory_mb: 256, count: 1, expires_in: '1h' }).catch((error) => {
+        // What the others do at the same time may have left no room.
+        if (!/: 409 .*Nothing was reserved/.test(error.message)) throw error;
+      });
       case 'beat': return fleet.beat(id, Array.from({ length: random.below(12) }, (_, index) => ({
         id: `vm-${id}-${index}`, name: `vm ${index}`, status: random.pick(VM_STATUSES), vcpus: random.between(1, 5), memory_mb: 512 * random.between(1, 4),
       })));
