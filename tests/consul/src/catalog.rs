@@ -356,6 +356,14 @@ impl Catalog {
         }
     }
 
+    /// Lets the TTLs of an instance's checks run out.
+    pub(crate) fn expire(&mut self, service: &str, now: Instant) {
+        for check in self.checks.values_mut().filter(|check| check.service == service && check.expires.is_some()) {
+            check.expires = Some(now);
+        }
+        self.pass_time(now);
+    }
+
     /// Is as it was at first; watchers are woken.
     pub(crate) fn forget(&mut self) {
         let fresh = Self::new(self.deregister_minimum);

@@ -26,10 +26,12 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::sync::Mutex;
+use tokio::runtime::{self, Handle};
+use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -52,6 +54,9 @@ pub struct Stub {
     address: SocketAddr,
     listener: Mutex<Option<Listener>>,
     time: JoinHandle<()>,
+    runtime: Handle,
+    /// The thread of its own, if it has one, ends when this is dropped.
+    _thread: Option<oneshot::Sender<()>>,
 }
 
 impl Stub {
@@ -73,7 +78,29 @@ impl Stub {
         let shared = Arc::new(Shared::new(deregister_minimum));
         let listener = Listener::open(SocketAddr::from(([127, 0, 0, 1], 0)), api::router(Arc::clone(&shared))).await;
         let time = tokio::spawn(Arc::clone(&shared).pass_time());
-        Self { shared, address: listener.address(), listener: Mutex::new(Some(listener)), time }
+        let (address, listener) = (listener.address(), Mutex::new(Some(listener)));
+        Self { shared, address, listener, time, runtime: Handle::current(), _thread: None }
+    }
+
+    /// Starts one on a thread and a runtime of its own: it answers also while the test's thread is busy. Time is that of
+    /// its own runtime, so no test moves it.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot listen.
+    pub async fn start_apart() -> Self {
+        let (started, stub) = oneshot::channel::<Self>();
+        let (thread, dropped) = oneshot::channel();
+        thread::spawn(move || {
+            let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            runtime.block_on(async {
+                _ = started.send(Self::start().await);
+                _ = dropped.await;
+            });
+        });
+        let mut stub = stub.await.expect("it can listen");
+        stub._thread = Some(thread);
+        stub
     }
 
     /// Its base URL, as `CONSUL_HTTP_ADDR` takes it; the same when it was away.
@@ -101,6 +128,11 @@ impl Stub {
         self.shared.set(|state| state.lost_updates = number);
     }
 
+    /// Lets the TTLs of an instance's checks run out now, as if they had not been updated for that long.
+    pub fn expire(&self, id: &str) {
+        self.shared.change(|catalog, now| catalog.expire(id, now));
+    }
+
     /// Knows nothing any more, as an agent that keeps nothing and was started again.
     pub fn forget(&self) {
         self.shared.change(|catalog, _| catalog.forget());
@@ -126,7 +158,8 @@ impl Stub {
     pub async fn come_back(&self) {
         let mut listener = self.listener.lock().await;
         if listener.is_none() {
-            *listener = Some(Listener::open(self.address, api::router(Arc::clone(&self.shared))).await);
+            let opening = self.runtime.spawn(Listener::open(self.address, api::router(Arc::clone(&self.shared))));
+            *listener = Some(opening.await.expect("the port is free"));
         }
     }
 

@@ -48,6 +48,16 @@ async fn what_is_critical_for_long_is_deregistered_but_not_before_a_minute() {
     assert_eq!(consul.get("/v1/catalog/services").await.body, json!({}));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_check_that_is_made_to_expire_is_critical_until_its_next_update() {
+    let consul = Consul::new();
+    consul.put(REGISTER, web()).await;
+    consul.shared.change(|catalog, now| catalog.expire("web-1", now));
+    assert_eq!(consul.statuses("web").await, ["critical"]);
+    consul.put("/v1/agent/check/pass/service:web-1", Value::Null).await;
+    assert_eq!(consul.statuses("web").await, ["passing"]);
+}
+
 // The status of a registration is for new checks: Consul has kept that of known ones since its first versions.
 #[tokio::test(start_paused = true)]
 async fn a_service_that_registers_again_is_what_it_was() {
