@@ -4,7 +4,6 @@
 //! of that may be seen where it matters: in heartbeats, as the server keeps them, and in the change log.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use consul_stub::{Acl, EventKind, Mode, State, Status, Stub};
@@ -15,21 +14,26 @@ use tokio::time::timeout;
 
 use crate::agent::run_process;
 use crate::database::TestDatabase;
-use crate::harness::{PATIENCE, Program, Server, Subscription};
+use crate::harness::{PATIENCE, Program, Server, Subscription, eventually};
 
 /// A hundredth of what they are by default: intervals of heartbeats, and the TTL of checks.
 const INTERVAL: &str = "100ms";
 const TTL: &str = "300ms";
 
+/// The TTL where a check must not expire by itself: an update may be late by twenty seconds.
+const LONG_TTL: &str = "30s";
+
 /// As many heartbeats as there are in ten minutes, by default.
 const TEN_MINUTES: usize = 60;
 
-/// How long a worker may be silent. By default it is six intervals; a machine that does other things is given more, and
-/// still less than the five seconds after which a call to a Consul that hangs is given up.
-const OFFLINE_AFTER: TimeDelta = TimeDelta::seconds(2);
+/// After how long a call to a Consul that hangs is given up.
+const CALL_TIMEOUT: TimeDelta = TimeDelta::seconds(5);
 
 /// How many agents there are in each story.
 const AGENTS: usize = 5;
+
+/// The worker whose agent knows of no Consul.
+const CONTROL: &str = "control";
 
 /// What Consul knows servers, and workers, as.
 const SERVER: &str = "aetherium";
@@ -37,40 +41,38 @@ const WORKER: &str = "aetherium-worker";
 
 on_both_databases! {
     async fn servers_and_agents_find_each_other_with_no_address_configured(database: TestDatabase) {
-        let consul = Stub::start().await;
-        let mut present = start_server(&database, &consul).await;
-        let mut agents = Agents::start(&consul);
+        let consul = Stub::start_apart().await;
+        let start_server = async || start_server_with(&database, &consul, LONG_TTL).await;
+        let mut present = start_server().await;
+        let mut agents = Agents::start(&consul, LONG_TTL);
         for end in ["TERM", "KILL"] {
             agents.all_report_to(&present).await;
             all_are_passing(&consul, &[&present]).await;
             // A SQLite file has one server, so there the next one comes when this one has gone.
             let mut next = None;
             if database.backend() == DbBackend::Postgres {
-                let both = next.insert(start_server(&database, &consul).await);
+                let both = next.insert(start_server().await);
                 all_are_passing(&consul, &[&present, both]).await;
                 agents.all_know(&[&present, both]).await;
+                all_are_heard_twice(&present).await;
             }
             let id = service_id(&present);
             present.program.signal(end);
-            let is_gone = consul.until("the server is not found any more", |state| {
-                (!state.catalog.passing(SERVER).contains(&id.as_str())).then_some(())
-            });
+            let exit = present.program.exit().await;
             let (last, code) = match end {
-                "TERM" => {
-                    timeout(Duration::from_secs(1), is_gone).await.expect("within a second of the signal");
-                    (EventKind::Deregistered, Some(0))
-                }
+                "TERM" => (EventKind::Deregistered, Some(0)),
                 _ => {
-                    is_gone.await;
+                    consul.expire(&id);
                     (EventKind::Expired, None)
                 }
             };
-            assert_eq!(consul.read(|state| state.catalog.history_of(&id)).last(), Some(&last), "{end}");
-            let exit = present.program.exit().await;
             assert_eq!(exit.code, code, "{}", exit.err);
+            consul.until("the server is not found any more", |state| {
+                (state.catalog.history_of(&id).last() == Some(&last)).then_some(())
+            }).await;
             present = match next {
                 Some(next) => next,
-                None => start_server(&database, &consul).await,
+                None => start_server().await,
             };
         }
         agents.all_report_to(&present).await;
@@ -82,7 +84,7 @@ on_both_databases! {
             assert_eq!(events, ["worker_registered"; AGENTS]);
             assert_eq!(warnings, [const { Vec::<String>::new() }; AGENTS]);
             // Each of the two servers that ended refused one heartbeat of each agent, which another one then took.
-            assert_eq!(turned, [2; AGENTS]);
+            assert!(turned.iter().all(|turns| turns.len() == 2), "{turned:?}");
         }
         present.stop().await;
     }
@@ -111,26 +113,30 @@ on_both_databases! {
 // guards against a TTL as long as the interval, so that each update that came late was a failure
 #[tokio::test]
 async fn nothing_flaps_when_an_update_is_lost() {
-    let consul = Stub::start().await;
-    let server = start_server_with(&TestDatabase::sqlite(), &consul, "3s").await;
+    // One for each of them, which loses an update of nobody else.
+    let (of_server, of_agent) = (Stub::start_apart().await, Stub::start_apart().await);
+    let server = start_server_with(&TestDatabase::sqlite(), &of_server, LONG_TTL).await;
     let host = quiet_host();
-    let agent = start_agent(&consul, "host-1", &host, &["--consul-check-ttl", "3s"]);
-    for id in [service_id(&server), "aetherium-worker-host-1".to_owned()] {
+    let agent = start_agent(&of_agent, "host-1", &host, LONG_TTL, &["--server", &server.url]);
+    let survives = async |consul: &Stub, id: &str| {
         let updates = |happenings: &[EventKind]| happenings.iter().filter(|it| **it == PASSED).count();
-        let passed = consul.until("it is passing", |state| {
-            let updates = updates(&state.catalog.history_of(&id));
-            (updates > 0).then_some(updates)
-        });
-        let before = passed.await;
+        let is_passing = |state: &State| (updates(&state.catalog.history_of(id)) > 0).then_some(());
+        consul.until("it is passing", is_passing).await;
         consul.lose_updates(1);
-        consul.until("an update is lost", |state| (state.lost_updates == 0).then_some(())).await;
+        let lost = consul.until("an update is lost", |state| {
+            (state.lost_updates == 0).then(|| updates(&state.catalog.history_of(id)))
+        });
+        let before = lost.await;
+        // The update is repeated after a tenth of the TTL, and the next is due a third of it later.
         let after = consul.until("further ones are not", |state| {
-            let happened = state.catalog.history_of(&id);
-            (updates(&happened) >= before + 4).then_some(happened)
+            let happened = state.catalog.history_of(id);
+            (updates(&happened) >= before + 2).then_some(happened)
         });
         let happened = after.await;
         assert!(!happened.contains(&EventKind::Expired), "{happened:?}");
-    }
+    };
+    let id = service_id(&server);
+    tokio::join!(survives(&of_server, &id), survives(&of_agent, "aetherium-worker-host-1"));
     agent.signal("TERM");
     assert_eq!(agent.exit().await.code, Some(0));
     server.stop().await;
@@ -139,11 +145,11 @@ async fn nothing_flaps_when_an_update_is_lost() {
 // guards against labels in one value of the metadata, of which Consul takes 512 bytes
 #[tokio::test]
 async fn a_label_too_many_does_not_keep_a_worker_out_of_consul() {
-    let consul = Stub::start().await;
+    let consul = Stub::start_apart().await;
     let server = start_server(&TestDatabase::sqlite(), &consul).await;
     let host = quiet_host();
     let labels: Vec<String> = (0..64).map(|number| format!("label-{number}={}", "x".repeat(60))).collect();
-    let agent = start_agent(&consul, "host-1", &host, &["--zone", "here", "--label", &labels.join(",")]);
+    let agent = start_agent(&consul, "host-1", &host, TTL, &["--zone", "here", "--label", &labels.join(",")]);
     let meta = consul.until("the worker is passing", |state| {
         let service = state.catalog.service("aetherium-worker-host-1")?;
         (state.catalog.status(&service.id) == Some(Status::Passing)).then(|| service.meta.clone())
@@ -159,10 +165,10 @@ async fn a_label_too_many_does_not_keep_a_worker_out_of_consul() {
 
 #[tokio::test]
 async fn a_worker_says_goodbye_although_consul_hangs() {
-    let consul = Stub::start().await;
+    let consul = Stub::start_apart().await;
     let server = start_server(&TestDatabase::sqlite(), &consul).await;
     let host = quiet_host();
-    let agent = start_agent(&consul, "host-1", &host, &["--leave-on-stop"]);
+    let agent = start_agent(&consul, "host-1", &host, TTL, &["--leave-on-stop"]);
     consul.until("the worker is found", |state| (!state.catalog.passing(WORKER).is_empty()).then_some(())).await;
     consul.set_mode(Mode::Hang);
     agent.signal("TERM");
@@ -214,10 +220,14 @@ impl Trouble {
 /// For ten minutes of heartbeats, Consul does not do its work: no server, no agent and no follower may be told so by
 /// anything but a line in the log; and when it is over, all is as before, with nobody started anew.
 async fn ten_minutes_of(trouble: Trouble, database: TestDatabase) {
-    let consul = Stub::start().await;
+    let consul = Stub::start_apart().await;
     let server = start_server(&database, &consul).await;
-    let mut agents = Agents::start(&consul);
+    let mut agents = Agents::start(&consul, TTL);
     agents.all_report_to(&server).await;
+    let host = quiet_host();
+    let proc = host.path().to_str().unwrap();
+    let mut control = Program::start(&["agent", "--server", &server.url, "--id", CONTROL, "--proc", proc]);
+    control.logged("its registration", |line| line["message"] == "Worker control is registered").await;
     all_are_passing(&consul, &[&server]).await;
 
     let mut heartbeats = Heartbeats::follow(&server).await;
@@ -228,8 +238,12 @@ async fn ten_minutes_of(trouble: Trouble, database: TestDatabase) {
     }
     trouble.end(&consul).await;
     all_are_passing(&consul, &[&server]).await;
-    assert!(heartbeats.longest_gap < OFFLINE_AFTER, "{:?}", heartbeats.longest_gap);
-    assert_eq!(kinds(&server).await, ["worker_registered"; AGENTS]);
+    // A heartbeat that waits for Consul is late by a whole call; what holds up the machine holds up the control as well.
+    let gaps = &heartbeats.longest_gap;
+    assert!(*gaps.values().max().unwrap() - gaps[CONTROL] < CALL_TIMEOUT / 2, "{gaps:?}");
+    assert_eq!(kinds(&server).await, ["worker_registered"; AGENTS + 1]);
+    control.signal("TERM");
+    assert_eq!(control.exit().await.code, Some(0));
     for warnings in agents.warnings() {
         let of_consul = warnings.iter().filter(|warning| warning.starts_with("Consul ")).count();
         assert_eq!(of_consul, warnings.len(), "{warnings:?}");
@@ -257,14 +271,14 @@ struct Heartbeats {
     subscription: Subscription,
     count: BTreeMap<String, usize>,
     last: BTreeMap<String, DateTime<Utc>>,
-    longest_gap: TimeDelta,
+    longest_gap: BTreeMap<String, TimeDelta>,
 }
 
 impl Heartbeats {
     async fn follow(server: &Server) -> Self {
         let query = "subscription { workerHeartbeats { receivedAt coalesced worker { id } } }";
         let subscription = Subscription::open(server.address, query, &json!({})).await.unwrap();
-        Self { subscription, count: BTreeMap::new(), last: BTreeMap::new(), longest_gap: TimeDelta::zero() }
+        Self { subscription, count: BTreeMap::new(), last: BTreeMap::new(), longest_gap: BTreeMap::new() }
     }
 
     async fn next(&mut self) {
@@ -273,14 +287,15 @@ impl Heartbeats {
         let id = heartbeat["worker"]["id"].as_str().unwrap().to_owned();
         let at: DateTime<Utc> = heartbeat["receivedAt"].as_str().unwrap().parse().unwrap();
         *self.count.entry(id.clone()).or_default() += 1;
-        if let Some(last) = self.last.insert(id, at) {
-            self.longest_gap = self.longest_gap.max(at - last);
+        if let Some(last) = self.last.insert(id.clone(), at) {
+            let longest = self.longest_gap.entry(id).or_default();
+            *longest = (at - last).max(*longest);
         }
     }
 
-    /// Whether every agent was heard as often as this.
+    /// Whether every agent, and the control, was heard as often as this.
     fn are_all(&self, often: usize) -> bool {
-        self.count.len() == AGENTS && self.count.values().all(|count| *count >= often)
+        self.count.len() == AGENTS + 1 && self.count.values().all(|count| *count >= often)
     }
 }
 
@@ -291,9 +306,9 @@ struct Agents {
 }
 
 impl Agents {
-    fn start(consul: &Stub) -> Self {
+    fn start(consul: &Stub, ttl: &str) -> Self {
         let host = quiet_host();
-        let start = |number| start_agent(consul, &format!("host-{number}"), &host, &[]);
+        let start = |number| start_agent(consul, &format!("host-{number}"), &host, ttl, &[]);
         Self { agents: (1..=AGENTS).map(start).collect(), _host: host }
     }
 
@@ -323,10 +338,13 @@ impl Agents {
         self.agents.iter().map(|agent| warnings(&agent.said())).collect()
     }
 
-    /// How often each of them has turned to another server, after a heartbeat that one did not take.
-    fn turned(&self) -> Vec<usize> {
-        let count = |agent: &Program| agent.said().matches("turns to another server").count();
-        self.agents.iter().map(count).collect()
+    /// What each of them has said whenever it turned to another server, after a heartbeat that one did not take.
+    fn turned(&self) -> Vec<Vec<String>> {
+        let turns = |agent: &Program| {
+            let said = agent.said();
+            said.lines().filter(|line| line.contains("turns to another server")).map(str::to_owned).collect()
+        };
+        self.agents.iter().map(turns).collect()
     }
 
     /// Ends all of them in order. What each has warned of is answered.
@@ -348,7 +366,8 @@ impl Agents {
 fn warnings(log: &str) -> Vec<String> {
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let bad = lines.filter(|line| ["WARN", "ERROR"].contains(&line["level"].as_str().unwrap()));
-    bad.map(|line| line["message"].as_str().unwrap().to_owned()).collect()
+    let text = |line: &Value, field: &str| line[field].as_str().unwrap_or_default().to_owned();
+    bad.map(|line| format!("{}: {}", text(&line, "message"), text(&line, "error"))).collect()
 }
 
 /// A host on which no VM runs.
@@ -358,14 +377,10 @@ fn quiet_host() -> TempDir {
     host
 }
 
-fn start_agent(consul: &Stub, id: &str, host: &TempDir, further: &[&str]) -> Program {
+fn start_agent(consul: &Stub, id: &str, host: &TempDir, ttl: &str, further: &[&str]) -> Program {
     let (url, proc) = (consul.url(), host.path().to_str().unwrap());
-    let mut said = vec!["agent", "--consul", &url, "--consul-announce", "--id", id, "--proc", proc];
-    if !further.contains(&"--consul-check-ttl") {
-        said.extend(["--consul-check-ttl", TTL]);
-    }
-    said.extend(further);
-    Program::start(&said)
+    let discovery = ["--consul", &url, "--consul-announce", "--consul-check-ttl", ttl];
+    Program::start(&[&["agent", "--id", id, "--proc", proc], &discovery[..], further].concat())
 }
 
 async fn start_server(database: &TestDatabase, consul: &Stub) -> Server {
@@ -373,10 +388,9 @@ async fn start_server(database: &TestDatabase, consul: &Stub) -> Server {
 }
 
 async fn start_server_with(database: &TestDatabase, consul: &Stub, ttl: &str) -> Server {
-    let offline_after = format!("{}s", OFFLINE_AFTER.num_seconds());
-    let timing = ["--heartbeat-interval", INTERVAL, "--offline-after", &offline_after];
-    let discovery = ["--consul", &consul.url(), "--consul-check-ttl", ttl];
-    Server::start_with(database, &[timing.as_slice(), &discovery].concat()).await
+    // A worker may be silent for as long as by default: the time-outs of agents are parts of that.
+    let further = ["--heartbeat-interval", INTERVAL, "--consul", &consul.url(), "--consul-check-ttl", ttl];
+    Server::start_with(database, &further).await
 }
 
 /// By which a server is known in Consul.
@@ -394,6 +408,24 @@ async fn all_are_passing(consul: &Stub, servers: &[&Server]) {
         (workers == AGENTS && urls.collect::<BTreeSet<_>>() == expected).then_some(())
     };
     consul.until("exactly these servers, and all workers, are passing", are_found).await;
+}
+
+/// Waits until each worker was heard twice more. The second heartbeat is begun after what came before this, so that it goes
+/// to a server of the list that its agent knows by then, and is not lost with a server that was the only one.
+async fn all_are_heard_twice(server: &Server) {
+    let last_seen = async || {
+        let list = server.get("/workers").await["workers"].take();
+        let workers = list.as_array().unwrap().iter();
+        workers.map(|worker| (worker["id"].to_string(), worker["last_seen"].clone())).collect::<BTreeMap<_, _>>()
+    };
+    for _ in 0..2 {
+        let before = last_seen().await;
+        eventually("another heartbeat of each", async || {
+            let now = last_seen().await;
+            before.iter().all(|(id, seen)| now[id] != *seen).then_some(())
+        })
+        .await;
+    }
 }
 
 /// An update that says that all is well.
