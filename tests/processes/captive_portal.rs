@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy, copy_bidirectional, sink};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -36,7 +36,8 @@ impl Portal {
         Self { url, answer, answered }
     }
 
-    /// From now on, answers everything with this status line, and cuts what is open.
+    /// From now on, answers everything with this status line. What was let through before is not cut: that it was cut
+    /// would be the reason that is told of the outage.
     fn answer(&self, status: &'static str) {
         self.answer.send_replace(Some(status));
     }
@@ -56,36 +57,41 @@ impl Portal {
 async fn handle(
     mut client: TcpStream,
     server: SocketAddr,
-    mut answer: watch::Receiver<Option<&'static str>>,
+    answer: watch::Receiver<Option<&'static str>>,
     count: Arc<AtomicUsize>,
 ) {
-    let status = *answer.borrow_and_update();
+    let mut request = vec![0; 64 * 1024];
+    let read = client.read(&mut request).await.unwrap_or_default();
+    request.truncate(read);
+    let Some(line) = request.windows(2).position(|bytes| bytes == b"\r\n") else { return };
+    let status = *answer.borrow();
     let Some(status) = status else {
-        if let Ok(mut server) = TcpStream::connect(server).await {
-            tokio::select! {
-                // Either side may leave as it likes.
-                _ = copy_bidirectional(&mut client, &mut server) => {}
-                _ = answer.changed() => {}
-            }
+        // The server closes the connection after its response, so that the next request comes on another one.
+        request.splice(line..line, *b"\r\nconnection: close");
+        if let Ok(mut server) = TcpStream::connect(server).await
+            && server.write_all(&request).await.is_ok()
+        {
+            // Either side may leave as it likes.
+            let _ = copy_bidirectional(&mut client, &mut server).await;
         }
         return;
     };
-    let mut request = [0; 64 * 1024];
-    if client.read(&mut request).await.is_ok_and(|read| read > 0) {
-        let page = "<!doctype html><title>No</title>";
-        let length = page.len();
-        let head = format!(
-            "HTTP/1.1 {status}\r\ncontent-type: text/html\r\nlocation: https://portal.example/\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
-        );
-        let _ = client.write_all(format!("{head}{page}").as_bytes()).await;
-        count.fetch_add(1, Ordering::SeqCst);
-    }
+    let page = "<!doctype html><title>No</title>";
+    let length = page.len();
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: text/html\r\nlocation: https://portal.example/\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+    );
+    let _ = client.write_all(format!("{head}{page}").as_bytes()).await;
+    // A socket that is closed before everything is read resets the connection, and the response may be lost with it.
+    let _ = client.shutdown().await;
+    let _ = copy(&mut client, &mut sink()).await;
+    count.fetch_add(1, Ordering::SeqCst);
 }
 
 #[tokio::test]
 async fn an_agent_outlives_whatever_answers_in_its_servers_place() {
     let database = TestDatabase::sqlite();
-    let server = Server::start_with(&database, &["--heartbeat-interval", "100ms", "--offline-after", "3s"]).await;
+    let server = Server::start_with(&database, &["--heartbeat-interval", "100ms", "--offline-after", "20s"]).await;
     let portal = Portal::before(server.address).await;
     portal.answer("404 Not Found");
     let mut agent = Program::start(&["agent", "--server", &portal.url, "--id", "host-1"]);
