@@ -62,11 +62,8 @@ async fn of_200_agents_that_are_started_anew_only_the_one_on_a_rebooted_host_bri
     let server = Server::start_with(&database, &["--offline-after", "1h", "--heartbeat-interval", "2s"]).await;
     let hosts: Vec<Host> = (0..AGENTS).map(Host::new).collect();
     let agents: Vec<Program> = hosts.iter().map(|host| host.agent(&server)).collect();
-    let vms = async |count: usize| {
-        let (_, list) = server.ask("/vms?limit=1").await;
-        (list["total"] == json!(count)).then_some(())
-    };
-    eventually("every VM to be reported", async || vms(2 * AGENTS).await).await;
+    let vms = async || server.get("/vms?limit=1").await["total"].as_u64().unwrap() as usize;
+    grows_to(2 * AGENTS, "VMs to be reported", vms).await;
     let told = last_cursor(&server).await;
 
     for agent in &agents {
@@ -77,12 +74,9 @@ async fn of_200_agents_that_are_started_anew_only_the_one_on_a_rebooted_host_bri
     }
     hosts[REBOOTED].reboot();
     let agents: Vec<Program> = hosts.iter().map(|host| host.agent(&server)).collect();
-    eventually("every agent to be back", async || {
-        let events = events_after(&server, &told).await;
-        (count(&events, "worker_restarted") == AGENTS).then_some(())
-    })
-    .await;
-    eventually("the VMs of the others", async || vms(2 * (AGENTS - 1)).await).await;
+    let back = async || count(&events_after(&server, &told).await, "worker_restarted");
+    grows_to(AGENTS, "agents to be back", back).await;
+    eventually("the VMs of the others", async || (vms().await == 2 * (AGENTS - 1)).then_some(())).await;
     // Each has told its inventory when it has been heard twice more.
     for _ in 0..2 {
         let before = last_seen(&server).await;
@@ -111,6 +105,17 @@ async fn of_200_agents_that_are_started_anew_only_the_one_on_a_rebooted_host_bri
         agent.exit().await;
     }
     server.stop().await;
+}
+
+/// Waits until a count has come up to this. So many programs may take minutes to start, so each that does is waited for
+/// anew.
+async fn grows_to(expected: usize, what: &str, count: impl AsyncFn() -> usize) {
+    let mut reached = count().await;
+    while reached < expected {
+        let more = async || Some(count().await).filter(|now| *now > reached);
+        reached = eventually(&format!("{expected} {what}, after {reached}"), more).await;
+    }
+    assert_eq!(reached, expected, "{what}");
 }
 
 fn count(events: &[Value], kind: &str) -> usize {

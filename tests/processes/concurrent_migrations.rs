@@ -50,7 +50,7 @@ async fn servers_that_start_together_on_an_empty_database_all_start() {
             }
             let servers = join_all((0..SERVERS).map(|_| Server::start(&database))).await;
             for server in servers {
-                assert_eq!(server.get("/health").await["status"], "ok");
+                server.is_well().await;
                 server.stop().await;
             }
         }
@@ -73,7 +73,7 @@ async fn who_has_nothing_to_change_needs_no_right_to() {
         let url = format!("postgres://{role}@{server}");
         for further in [&[][..], &["--no-migrate"]] {
             let server = Server::start_on(&url, &database, further).await;
-            assert_eq!(server.get("/health").await["status"], "ok");
+            server.is_well().await;
             server.stop().await;
         }
         let status = Program::run(&["migrate", "status", "--database-url", &url]).await;
@@ -142,7 +142,7 @@ on_both_databases! {
         database.execute("INSERT INTO seaql_migrations VALUES ('m29991231_000001_of_the_future', 1)").await;
         for further in [&[][..], &["--no-migrate"]] {
             let server = Server::start_with(&database, further).await;
-            assert_eq!(server.get("/health").await["status"], "ok");
+            server.is_well().await;
             server.stop().await;
         }
         let status = Program::run(&["migrate", "status", "--database-url", database.url()]).await;

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::database::{EmptyDatabase, TestDatabase};
-use crate::harness::{Program, Server};
+use crate::harness::{Program, Server, eventually};
 
 fn page(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name)).unwrap()
@@ -56,9 +56,12 @@ on_both_databases! {
         let server = Server::start_with(&database, &["--no-migrate"]).await;
         for (heading, key) in [("Start the server", "status"), ("Bring in the workers", "total")] {
             let commands = commands("installation.md", heading).replace("http://localhost:8080", &server.url);
-            let answer: serde_json::Value = serde_json::from_str(&typed(&commands, &database).await.concat()).unwrap();
             let expected = if key == "status" { json!("ok") } else { json!(0) };
-            assert_eq!(answer[key], expected, "{answer}");
+            let ask = async || {
+                let answer: Value = serde_json::from_str(&typed(&commands, &database).await.concat()).unwrap();
+                (answer[key] == expected).then_some(())
+            };
+            eventually(&format!("{key} to be {expected}"), ask).await;
         }
         server.stop().await;
     }

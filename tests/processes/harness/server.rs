@@ -91,6 +91,12 @@ impl Server {
         .await;
     }
 
+    /// Waits until its health is `ok`: on SQLite it is `degraded` for as long as a question to the database takes more than
+    /// a second.
+    pub async fn is_well(&self) {
+        eventually("the server to be well", async || (self.get("/health").await["status"] == "ok").then_some(())).await;
+    }
+
     /// What is under this path of the API.
     pub async fn get(&self, path: &str) -> Value {
         let (status, body) = self.ask(path).await;
