@@ -559,8 +559,8 @@ async fn a_drain_that_was_completed_is_not_taken_for_one_that_is_safe() {
 async fn a_wait_is_over_in_time_though_the_server_is_away() {
     let server = server_with(1).await;
     let operator = Operator::of(&server.url);
-    // Longer than the time after which it looks by itself.
-    let wait = operator.start(&["wait", "w000", "--for", "offline", "--timeout", "6s"]);
+    // Longer than it takes to begin, and than the time after which it looks by itself.
+    let wait = operator.start(&["wait", "w000", "--for", "offline", "--timeout", "20s"]);
     eventually("the wait to begin", async || wait.said().contains("last heard at").then_some(())).await;
     server.kill().await;
     let exit = wait.exit().await;
