@@ -7,7 +7,7 @@ use std::path::Path;
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::database::TestDatabase;
+use crate::database::{TestDatabase, database_folder};
 use crate::harness::{Exit, Program, Server, eventually};
 
 fn assert_one_sentence(exit: &Exit, words: &str) {
@@ -31,7 +31,8 @@ async fn a_second_server_is_refused_by_whatever_name_it_calls_the_file() {
     let server = Server::start(&database).await;
     let file = database.file();
     let folder = file.parent().unwrap();
-    let elsewhere = tempfile::tempdir().unwrap();
+    // On the same file system, so that the file can have a second name there.
+    let elsewhere = database_folder("aetherium-elsewhere-");
     symlink(&file, elsewhere.path().join("link.db")).unwrap();
     symlink(folder, elsewhere.path().join("folder")).unwrap();
     let names = [
@@ -70,7 +71,7 @@ async fn a_second_server_is_refused_by_whatever_name_it_calls_the_file() {
 
 #[tokio::test]
 async fn a_file_that_cannot_be_locked_is_not_served() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = database_folder("aetherium-locked-");
     // Nobody can open that for writing.
     fs::create_dir(folder.path().join("cluster.db-lock")).unwrap();
     assert_one_sentence(&second(&url(&folder.path().join("cluster.db"))).await, "Cannot lock");
@@ -92,7 +93,7 @@ async fn a_server_whose_file_is_gone_acknowledges_nothing_and_ends() {
     for loss in [Loss::Deleted, Loss::Replaced, Loss::MovedAway, Loss::LogDeleted, Loss::IndexDeleted, Loss::LinkTurned]
     {
         for is_busy in [false, true] {
-            let folder = tempfile::tempdir().unwrap();
+            let folder = database_folder("aetherium-lost-");
             let (real, link) = (folder.path().join("real.db"), folder.path().join("link.db"));
             symlink(&real, &link).unwrap();
             let database = TestDatabase::sqlite_at(&link);

@@ -2,13 +2,11 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
+import { rmSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 
 import { Received, within } from './patience.mjs';
-import { BINARY } from './server.mjs';
+import { BINARY, databaseFolder } from './server.mjs';
 
 export class Dev {
   #child;
@@ -21,7 +19,7 @@ export class Dev {
   /** Starts one on a free port, and waits until it says where its dashboard is. */
   static async start(args = []) {
     const dev = new Dev();
-    dev.#folder = mkdtempSync(path.join(tmpdir(), 'aetherium-dev-test-'));
+    dev.#folder = databaseFolder('aetherium-dev-test-');
     const child = spawn(BINARY, ['dev', '--listen', '127.0.0.1:0', ...args], {
       cwd: dev.#folder,
       env: { PATH: process.env.PATH, TMPDIR: dev.#folder },

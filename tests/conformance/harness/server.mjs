@@ -16,6 +16,12 @@ export const ROOT = path.resolve(import.meta.dirname, '../../..');
 /** The program. */
 export const BINARY = path.resolve(ROOT, process.env.AETHERIUM_TEST_BINARY ?? 'target/debug/aetherium');
 
+/**
+ * A new folder for files of databases, which tests/run has in memory if there is room: on a disk that a build writes to, a
+ * commit may wait for longer than the server allows it.
+ */
+export const databaseFolder = (prefix) => mkdtempSync(path.resolve(process.env.AETHERIUM_TEST_DATABASES ?? tmpdir(), prefix));
+
 // Servers are ended when this process exits, which a signal alone would not tell them.
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
@@ -48,7 +54,7 @@ export class Server {
    */
   static async start({ args = [], database, empty = false, offlineAfter = '1h' } = {}) {
     assert(existsSync(BINARY), `${BINARY} is missing: tests/run builds it; so does cargo build`);
-    const server = new Server(mkdtempSync(path.join(tmpdir(), 'aetherium-conformance-')), database, args, offlineAfter);
+    const server = new Server(databaseFolder('aetherium-conformance-'), database, args, offlineAfter);
     await server.#run('127.0.0.1:0');
     if (empty) return server;
     try {

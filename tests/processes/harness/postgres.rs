@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::program::send;
 use super::{PATIENCE, eventually};
+use crate::database::database_folder;
 
 /// Settings of all of them. `fsync` is on unless somebody turns it off, and so it stays.
 const SETTINGS: &str = "
@@ -196,7 +197,7 @@ fn data(folder: &Path) -> PathBuf {
 
 /// A folder that belongs to who PostgreSQL runs as: not to root, as which it refuses to run.
 fn folder() -> TempDir {
-    let folder = tempfile::Builder::new().prefix("aetherium-postgres-").tempdir().unwrap();
+    let folder = database_folder("aetherium-postgres-");
     if let Some(owner) = owner() {
         done(Command::new("chown").arg(owner).arg(folder.path()));
     }

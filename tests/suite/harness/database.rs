@@ -16,6 +16,9 @@ use uuid::Uuid;
 /// The environment variable with the URL of the PostgreSQL server on which databases for tests are created.
 const POSTGRES_URL: &str = "AETHERIUM_TEST_POSTGRES_URL";
 
+/// The environment variable with the folder for files of databases; without it, they are in the temporary folder.
+const DATABASES: &str = "AETHERIUM_TEST_DATABASES";
+
 /// The tables of a cluster. Every commit locks the first one.
 const TABLES: [&str; 9] =
     ["cluster", "epoch", "worker", "vm", "event", "worker_tombstone", "idempotency_record", "token", "reservation"];
@@ -92,7 +95,7 @@ static TEMPLATE: OnceCell<String> = OnceCell::const_new();
 impl TestDatabase {
     /// A SQLite file in a temporary folder.
     pub fn sqlite() -> Self {
-        let folder = tempfile::Builder::new().prefix("aetherium-suite-").tempdir().unwrap();
+        let folder = database_folder("aetherium-suite-");
         let url = format!("sqlite://{}", folder.path().join("cluster.db").display());
         Self { url, folder: Some(Arc::new(folder)), copies: Arc::default() }
     }
@@ -307,6 +310,14 @@ impl TestDatabase {
         assert_eq!(self.backend(), DbBackend::Postgres, "a file has no name on a server");
         self.url.rsplit_once('/').unwrap().1
     }
+}
+
+/// A new folder for files of databases, which `tests/run` has in memory if there is room: on a disk that a build writes to,
+/// a commit may wait for longer than the server allows it.
+pub fn database_folder(prefix: &str) -> TempDir {
+    let mut folder = tempfile::Builder::new();
+    folder.prefix(prefix);
+    env::var_os(DATABASES).map_or_else(|| folder.tempdir(), |parent| folder.tempdir_in(parent)).unwrap()
 }
 
 /// Migrates a database to be copied. Its name is made of the compiled test program, so that a later run of the same
