@@ -703,10 +703,11 @@ describe('dashboard', () => {
 
     test('ten thousand workers are laid out without being noticed', () => {
       const workers = Array.from({ length: 10_000 }, (_, index) => worker(`w${index}`, `zone-${index % 6}`, 2 + (index % 14)));
-      const begun = performance.now();
+      // Time of this process alone: other tests have the processors, too.
+      const begun = process.cpuUsage();
       const rects = map.layout(map.zonesOf(workers, 'vcpu'), 'vcpu', 1_000, 600);
       assert.equal(rects.length, 10_006);
-      assert.ok(performance.now() - begun < 1_000);
+      assert.ok(process.cpuUsage(begun).user < 1_000_000);
     });
 
     test('VMs that match a search are added to the sums of their workers, page by page', () => {
