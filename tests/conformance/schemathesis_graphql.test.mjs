@@ -2,6 +2,7 @@
 
 import { after, before, describe, test } from 'node:test';
 
+import { PATIENCE } from './harness/patience.mjs';
 import { Server } from './harness/server.mjs';
 import { closingLine, python, run, temporaryFolder } from './harness/tools.mjs';
 
@@ -19,6 +20,9 @@ const NOT_OURS = 'positive_data_acceptance';
 /** Every run asks the same, so that a failure can be seen again. */
 const SEED = 1;
 
+/** How long a request is waited for, in seconds. */
+const TIMEOUT = PATIENCE / 1_000;
+
 describe('schemathesis on GraphQL', () => {
   let server;
   before(async () => (server = await Server.start()));
@@ -28,7 +32,7 @@ describe('schemathesis on GraphQL', () => {
     const pace = ['--max-examples', `${EXAMPLES}`, '--seed', `${SEED}`, '--generation-database', 'none'];
     const said = await run(
       python('schemathesis'),
-      ['run', server.graphql, '--checks', 'all', '--exclude-checks', NOT_OURS, '--continue-on-failure', ...pace],
+      ['run', server.graphql, '--checks', 'all', '--exclude-checks', NOT_OURS, '--continue-on-failure', '--request-timeout', `${TIMEOUT}`, ...pace],
       {
         cwd: temporaryFolder(test),
         env: { AETHERIUM_TEST_URL: server.graphql, PYTHONDONTWRITEBYTECODE: '1', SCHEMATHESIS_HOOKS: HOOKS },

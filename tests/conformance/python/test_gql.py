@@ -16,11 +16,14 @@ WEBSOCKET = URL.replace("http://", "ws://")
 # Nothing takes that long, even on a machine that does other things.
 PATIENCE = 60
 
+# By default, gql gives up each of these after 10 s.
+PATIENTLY = {"connect_timeout": PATIENCE, "ack_timeout": PATIENCE, "close_timeout": PATIENCE}
+
 TRANSPORTS = {
     "aiohttp": lambda: AIOHTTPTransport(url=URL),
-    "websockets": lambda: WebsocketsTransport(url=WEBSOCKET),
-    "websockets, legacy protocol": lambda: WebsocketsTransport(url=WEBSOCKET, subprotocols=["graphql-ws"]),
-    "aiohttp websockets": lambda: AIOHTTPWebsocketsTransport(url=WEBSOCKET),
+    "websockets": lambda: WebsocketsTransport(url=WEBSOCKET, **PATIENTLY),
+    "websockets, legacy protocol": lambda: WebsocketsTransport(url=WEBSOCKET, subprotocols=["graphql-ws"], **PATIENTLY),
+    "aiohttp websockets": lambda: AIOHTTPWebsocketsTransport(url=WEBSOCKET, **PATIENTLY),
 }
 SUBSCRIBING = [name for name in TRANSPORTS if name != "aiohttp"]
 
@@ -41,7 +44,7 @@ def with_session(name, scenario, **options):
     """Runs a scenario in a session of a client with this transport."""
 
     async def run():
-        async with Client(transport=TRANSPORTS[name](), **options) as session:
+        async with Client(transport=TRANSPORTS[name](), execute_timeout=PATIENCE, **options) as session:
             await scenario(session)
 
     asyncio.run(asyncio.wait_for(run(), PATIENCE))
