@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::database::TestDatabase;
 use crate::harness::storm::{End, Storm};
-use crate::harness::{Program, Server, eventually, http};
+use crate::harness::{Lateness, Program, Server, eventually, http};
 
 /// What service managers grant, and we promise.
 const PROMISED: Duration = Duration::from_secs(10);
@@ -26,12 +26,13 @@ on_both_databases! {
         let mut raging = storm.rage(&server, &client);
         raging.wait_for(300).await;
 
-        let asked = Instant::now();
+        // From now on, few connections are made at a time: whoever comes between the last look at who is waiting and the
+        // end of listening is let in by the system and thrown out.
+        raging.abate();
+        let (asked, lateness) = (Instant::now(), Lateness::measure());
         let exit = server.stop().await;
-        assert!(asked.elapsed() < PROMISED, "it took {:?}", asked.elapsed());
+        lateness.assert_within(PROMISED, asked.elapsed());
         let (ends, promised) = raging.subside(&mut storm).await;
-        // Between the last look at who is waiting and the end of listening the system may let somebody in; that is a
-        // matter of microseconds.
         let (let_in, others): (Vec<_>, Vec<_>) = ends.into_iter().partition(|end| *end == End::Reset);
         assert!(others.iter().all(|end| *end == End::Refused), "{others:?}\n{}", exit.err);
         assert!(let_in.len() <= 2, "{} clients were let in and thrown out", let_in.len());
@@ -101,9 +102,9 @@ async fn whoever_does_not_finish_does_not_hold_up_the_end() {
     let server = Server::start(&database).await;
     let request = HalfSent::to(&server).await;
 
-    let asked = Instant::now();
+    let (asked, lateness) = (Instant::now(), Lateness::measure());
     assert_eq!(server.stop().await.code, Some(0));
-    assert!(asked.elapsed() < PROMISED, "it took {:?}", asked.elapsed());
+    lateness.assert_within(PROMISED, asked.elapsed());
     drop(request);
 }
 
@@ -141,7 +142,7 @@ async fn a_websocket_is_closed_with_a_word() {
     assert_eq!(next().await.unwrap()["type"], "connection_ack");
     assert_eq!(next().await.unwrap()["type"], "next");
 
-    let asked = Instant::now();
+    let (asked, lateness) = (Instant::now(), Lateness::measure());
     server.program.signal("TERM");
     let farewell = loop {
         match next().await {
@@ -153,7 +154,7 @@ async fn a_websocket_is_closed_with_a_word() {
     assert_eq!(u16::from(farewell.code), 1012, "clients may come back: {farewell:?}");
     assert!(matches!(socket.next().await, None | Some(Err(Error::ConnectionClosed))));
     assert_eq!(server.program.exit().await.code, Some(0));
-    assert!(asked.elapsed() < PROMISED, "it took {:?}", asked.elapsed());
+    lateness.assert_within(PROMISED, asked.elapsed());
 }
 
 #[tokio::test]
@@ -164,11 +165,11 @@ async fn a_stream_of_events_ends_instead_of_holding_up_the_end() {
     let mut stream = stream.send().await.unwrap();
     assert!(stream.chunk().await.unwrap().is_some(), "it begins with a place to resume from");
 
-    let asked = Instant::now();
     server.program.signal("TERM");
     while let Some(_rest) = stream.chunk().await.expect("a stream that ends is whole") {}
-    assert_eq!(server.program.exit().await.code, Some(0));
-    assert!(asked.elapsed() < PROMISED / 2, "it took {:?}", asked.elapsed());
+    let exit = server.program.exit().await;
+    assert_eq!(exit.code, Some(0));
+    assert!(!exit.err.contains("connections that did not finish in time"), "{}", exit.err);
 }
 
 #[tokio::test]

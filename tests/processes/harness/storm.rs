@@ -10,13 +10,14 @@ use std::error::Error as _;
 use std::fmt::Debug;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{PATIENCE, Server};
 
@@ -128,6 +129,7 @@ struct Sky {
     url: String,
     acknowledged: Arc<watch::Sender<u64>>,
     revision: Arc<AtomicU64>,
+    is_abating: Arc<AtomicBool>,
 }
 
 impl Storm {
@@ -185,6 +187,11 @@ impl Raging {
     pub async fn wait_for(&mut self, acknowledged: u64) {
         let enough = self.acknowledged.wait_for(|count| *count >= acknowledged);
         timeout(PATIENCE, enough).await.expect("the storm is lively enough").unwrap();
+    }
+
+    /// What is under way goes on; between two requests, each client pauses from now on.
+    pub fn abate(&self) {
+        self.sky.is_abating.store(true, Ordering::Relaxed);
     }
 
     /// Waits until the last client has given up. Returns how each of them ended, and the highest revision that one of
@@ -350,11 +357,16 @@ impl Sky {
             url: format!("{}/api/v1", server.url),
             acknowledged: Arc::new(watch::Sender::new(0)),
             revision: Arc::default(),
+            is_abating: Arc::default(),
         }
     }
 
     /// Sends a request. Every answer that comes has to be a success: nothing here is refused.
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, End> {
+        if self.is_abating.load(Ordering::Relaxed) {
+            // Not all of them at the same moment.
+            sleep(Duration::from_millis(rand::random_range(200..400))).await;
+        }
         let mut request = self.http.request(method.clone(), format!("{}{path}", self.url));
         if let Some(body) = body {
             request = request.json(body);
