@@ -67,7 +67,11 @@ async fn one_of_two_is_cut_off(database: TestDatabase) {
     let wire = Proxy::before(tokio::net::lookup_host(address).await.unwrap().next().unwrap()).await;
     let other = Server::start(&database).await;
     let cut_off = Server::start_on(&format!("{user}@{}/{name}", wire.address), &database, &[]).await;
-    assert_eq!(cut_off.get("/health?require=replication").await["components"]["replication"], "ok");
+    eventually("it follows the other one", async || {
+        let (_, health) = cut_off.ask("/health?require=replication").await;
+        (health["components"]["replication"] == "ok").then_some(())
+    })
+    .await;
 
     wire.conduct(Conduct::Swallow);
     let body = json!({"hostname": "w", "address": "192.0.2.1:8081", "cpu_cores": 8, "memory_mb": 1_024});
@@ -80,7 +84,11 @@ async fn one_of_two_is_cut_off(database: TestDatabase) {
     assert!(health["staleness_seconds"].as_f64().unwrap() > 5.0, "{status} {health}");
     assert_eq!(cut_off.ask("/health").await.0, StatusCode::OK, "it answers what it knows");
     assert_eq!(cut_off.get("/workers").await["workers"], json!([]));
-    assert_eq!(other.get("/health?require=replication&require=commits").await["status"], "ok");
+    eventually("the other one is well", async || {
+        let (_, health) = other.ask("/health?require=replication&require=commits").await;
+        (health["status"] == "ok").then_some(())
+    })
+    .await;
 
     wire.conduct(Conduct::Pass);
     eventually("it has caught up", async || {
@@ -114,8 +122,8 @@ async fn a_lock_that_is_held(database: TestDatabase) {
     };
     let held = async {
         let begun = Instant::now();
-        // Longer than a commit may hang, and shorter than a lock is waited for.
-        while begun.elapsed() < Duration::from_millis(4_500) {
+        // Longer than a commit may hang (3 s), and much shorter than a lock is waited for (6 s).
+        while begun.elapsed() < Duration::from_millis(3_300) {
             holder.execute_unprepared("SELECT 1").await.unwrap();
             let (status, health) = server.ask("/health?require=commits").await;
             assert_eq!(status, StatusCode::OK, "after {:?}: {health}", begun.elapsed());
