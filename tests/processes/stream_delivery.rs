@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aetherium::cluster::Cursor;
 use futures_util::future::join_all;
@@ -164,7 +165,7 @@ struct Reader {
     told: Vec<Told>,
     /// How often it began to follow, and how often of these the server ended it.
     begun: usize,
-    broken: usize,
+    broken: Arc<AtomicUsize>,
 }
 
 impl Reader {
@@ -186,7 +187,7 @@ impl Reader {
                     _ = end.wait_for(|end| end.as_ref().is_some_and(|end| !end.is_after(&place(&self.cursor)))) => break,
                 };
                 let Some(event) = next else {
-                    self.broken += 1;
+                    self.broken.fetch_add(1, Ordering::Relaxed);
                     break;
                 };
                 self.cursor.clone_from(&event.cursor);
@@ -222,13 +223,23 @@ async fn kill(
         let due = kill * SHARE + rand::random_range(1..SHARE);
         acknowledged.wait_for(|count| *count >= due).await.unwrap();
         let place = kill % servers.len();
-        servers.remove(place).kill().await;
-        addresses.send_modify(|addresses| addresses[place] = None);
-        let server = Server::start(database).await;
-        addresses.send_modify(|addresses| addresses[place] = Some(server.address));
-        servers.insert(place, server);
+        replace(&mut servers, place, &addresses, async || Server::start(database).await).await;
     }
     (servers, addresses)
+}
+
+/// Kills a server and starts another in its place.
+async fn replace(
+    servers: &mut Vec<Server>,
+    place: usize,
+    addresses: &watch::Sender<Addresses>,
+    start: impl AsyncFn() -> Server,
+) {
+    servers.remove(place).kill().await;
+    addresses.send_modify(|addresses| addresses[place] = None);
+    let server = start().await;
+    addresses.send_modify(|addresses| addresses[place] = Some(server.address));
+    servers.insert(place, server);
 }
 
 /// What was told is what the log holds; says how many were missed, doubled and out of order.
@@ -304,12 +315,14 @@ async fn observe(database: TestDatabase, servers: usize) {
     for _ in 0..servers {
         running.push(Server::start(&database).await);
     }
-    observe_while(database, running, KILLS, kill).await;
+    let start = async || Server::start(&database).await;
+    observe_while(&database, running, KILLS, kill, start).await;
 }
 
-/// Lets it all happen at once while servers end, so many of them and in this way, and compares.
+/// Lets it all happen at once while servers end, so many of them and in this way, and compares. Others are started in place
+/// of those that are killed in the end.
 async fn observe_while(
-    database: TestDatabase,
+    database: &TestDatabase,
     running: Vec<Server>,
     ends: usize,
     turnover: impl AsyncFnOnce(
@@ -318,6 +331,7 @@ async fn observe_while(
         watch::Sender<Addresses>,
         watch::Receiver<usize>,
     ) -> (Vec<Server>, watch::Sender<Addresses>),
+    start_server: impl AsyncFn() -> Server,
 ) {
     let (addresses, present) = watch::channel(running.iter().map(|server| Some(server.address)).collect());
     let cluster = Cluster { http: http(), addresses: present };
@@ -339,7 +353,8 @@ async fn observe_while(
     let writers: Vec<_> = writers.collect();
     let (end, ended) = watch::channel(None);
     let protocols = [Protocol::WebSocket, Protocol::WebSocket, Protocol::ServerSentEvents, Protocol::Ndjson];
-    let readers = protocols.into_iter().zip(1_000..).map(|(protocol, seed)| {
+    let broken = protocols.map(|_| Arc::<AtomicUsize>::default());
+    let readers = protocols.into_iter().zip(&broken).zip(1_000..).map(|((protocol, broken), seed)| {
         let reader = Reader {
             protocol,
             cluster: cluster.clone(),
@@ -347,14 +362,21 @@ async fn observe_while(
             cursor: start.clone(),
             told: Vec::new(),
             begun: 0,
-            broken: 0,
+            broken: Arc::clone(broken),
         };
         tokio::spawn(reader.follow(ended.clone()))
     });
     let readers: Vec<_> = readers.collect();
 
-    let (running, _addresses) = turnover(&database, running, addresses, progress).await;
+    let (mut running, addresses) = turnover(database, running, addresses, progress).await;
     let mut acknowledged: Vec<_> = join_all(writers).await.into_iter().flat_map(Result::unwrap).collect();
+    // Whoever was between two streams at each end so far loses a server now, when nothing happens that would end its stream.
+    for place in (0..running.len()).cycle() {
+        if broken.iter().all(|broken| broken.load(Ordering::Relaxed) > 0) {
+            break;
+        }
+        replace(&mut running, place, &addresses, &start_server).await;
+    }
     // Whoever was killed may have taken the last word of another server with it.
     let revisions = join_all(running.iter().map(|server| server.read("/cluster/stats"))).await;
     let revision = revisions.iter().map(|(revision, _)| *revision).max().unwrap();
@@ -377,6 +399,7 @@ async fn observe_while(
     }
     for reader in join_all(readers).await {
         let Reader { protocol, told, begun, broken, .. } = reader.unwrap();
+        let broken = broken.load(Ordering::Relaxed);
         let who = format!("{protocol:?}, who followed {begun} times, {broken} times to a server's end");
         compare(&who, &told, &log);
         assert!(begun > ends && broken > 0, "{who}: that proves little");
@@ -402,8 +425,8 @@ async fn followers_through_a_rolling_upgrade_and_back_are_told_once_of_all_that_
         let previous = previous_build();
         let running =
             vec![Server::start_build(&previous, &database).await, Server::start_build(&previous, &database).await];
-        // Each reader loses a server twice at least: of the two that are upgraded one, and the one before the way back.
-        let observed = observe_while(database, running, 2, upgrade_and_return);
+        let start = async || Server::start_build(&previous, &database).await;
+        let observed = observe_while(&database, running, 2, upgrade_and_return, start);
         timeout(DEADLINE, observed).await.expect("followers should be told of everything");
     };
     TestDatabase::postgres_without_tables().await.run(behaviour).await;
