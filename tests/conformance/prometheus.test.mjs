@@ -225,5 +225,6 @@ describe('Prometheus', () => {
       isOver = true;
       await beating;
     }
+    assert.ifError(failure);
   });
 });

@@ -370,7 +370,8 @@ async fn observe_while(
 
     let (mut running, addresses) = turnover(database, running, addresses, progress).await;
     let mut acknowledged: Vec<_> = join_all(writers).await.into_iter().flat_map(Result::unwrap).collect();
-    // Whoever was between two streams at each end so far loses a server now, when nothing happens that would end its stream.
+    // A reader that was between two streams whenever a server was killed has lost none. The writers are done, so every
+    // reader follows by now: servers are killed in turn until each reader has lost one.
     for place in (0..running.len()).cycle() {
         if broken.iter().all(|broken| broken.load(Ordering::Relaxed) > 0) {
             break;

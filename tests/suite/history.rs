@@ -453,8 +453,11 @@ async fn three_servers_write_one_history() {
             let quarter = of_w1(&cluster, "?range_seconds=172800&max_points=1500").await;
             assert_eq!(quarter["tier"], "quarter_hour");
             assert_eq!(present(&quarter["used_cpu_cores"]["values"]), [7.0, 22.0, 34.5], "the means, of nothing twice");
+            // The last window is written within a minute of its end, long before its day is summed up.
+            cluster.advance(minutes(15));
+            tokio::join!(cluster.write_history(), second.write_history(), third.write_history());
             // All sum up the day at once.
-            cluster.advance(minutes(DAY));
+            cluster.advance(minutes(DAY - 15));
             tokio::join!(cluster.sample(), second.sample(), third.sample());
             let summed = of_w1(&third, "?since=2025-11-02T00:00:00Z&until=2025-11-03T00:00:00Z&max_points=1500").await;
             assert_eq!(present(&summed["used_cpu_cores"]["values"]), [7.0, 22.0, 34.5], "{}", summed["tier"]);

@@ -64,6 +64,7 @@ describe('API page', () => {
       const said = visit.page.evaluate((button) => new Promise((resolve) => {
         new MutationObserver(() => { if (button.textContent === 'Copied') resolve(); }).observe(button, { characterData: true, childList: true, subtree: true });
       }), copy);
+      said.catch(() => {});
       const command = await visit.copied(() => visit.click(button));
       await said;
       const [like, end] = commands[what];

@@ -1,6 +1,6 @@
-// The requests of a page, as Chromium's protocol tells of them. It may never tell how a request ended whose document was
-// left meanwhile. Puppeteer waits for such a one for ever before it calls a network idle; here only those of the present
-// document are waited for.
+// The requests of a page, as Chromium's protocol tells of them. Of a request whose document was left meanwhile, the
+// protocol may never tell the end. Puppeteer's waitForNetworkIdle waits for such a request for ever; here only requests of
+// the present document are waited for.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 

@@ -306,7 +306,7 @@ async fn look_at_health(site: Arc<Site>, backend: DbBackend) {
             said
         });
         let sample = Sample { begun, ended: Instant::now(), said };
-        // A file answers a ping unless the machine is late; whether it is the machine, the next look tells.
+        // A file answers a ping unless the machine is late, so one look alone proves nothing: the second in a row counts.
         has_missed_ping = !has_missed_ping && backend == DbBackend::Sqlite && sample.may_have_missed_ping();
         if !has_missed_ping {
             site.seen(|seen| seen.health.push(sample));
@@ -520,10 +520,15 @@ fn judge(course: Course, site: &Site, spans: &[Span], lateness: Duration) -> Out
         if course.fault.effect() == Effect::NoServer && seen.health.iter().any(is_left_waiting) {
             words.insert("no answer".to_owned());
         }
-        for sample in seen.health.iter().filter(|sample| during(sample.begun) && during(sample.ended)) {
-            if course.fault.effect() != Effect::NoServer && sample.took() > TOLD_WITHIN + slack {
-                complaints.push(format!("it took {:?} to tell how the server was", sample.took()));
+        if course.fault.effect() != Effect::NoServer {
+            for sample in seen.health.iter().filter(|sample| during(sample.begun)) {
+                let took = sample.ended.min(span.relieved) - sample.begun;
+                if took > TOLD_WITHIN + slack {
+                    complaints.push(format!("it took {took:?} to tell how the server was"));
+                }
             }
+        }
+        for sample in seen.health.iter().filter(|sample| during(sample.begun) && during(sample.ended)) {
             match (&sample.said, course.fault.effect()) {
                 (Some(said), effect) => {
                     let names: Vec<_> = said.unavailable.iter().map(String::as_str).collect();

@@ -244,6 +244,11 @@ impl TestCluster {
         self.sampler.write().await.unwrap();
     }
 
+    /// Writes the history that is due, as the server does every minute, without a sample.
+    pub async fn write_history(&self) {
+        self.sampler.write().await.unwrap();
+    }
+
     /// How many statements the server has sent to its database so far.
     pub fn statements_sent(&self) -> u64 {
         self.server.journal().database().statements_sent()

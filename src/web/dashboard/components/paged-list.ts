@@ -79,7 +79,8 @@ export function usePagedList<Row>(options: PagedListOptions<Row>): PagedList<Row
     now.abort?.abort();
     const abort = now.abort = new AbortController();
     const { key, id, readPage, readRows, isSame } = latest.current;
-    const loaded = (): readonly Row[] => (isNew ? [] : rows.peek() ?? []);
+    // Rows of another list are not part of this one: its first reading may have failed.
+    const loaded = (): readonly Row[] => (isNew || answered.peek() !== key ? [] : rows.peek() ?? []);
     const first = Math.min(MORE_ROWS, Math.max(FIRST_ROWS, loaded().length));
     const begun = now.readAt = Date.now();
     now.isReading = true;
@@ -88,7 +89,14 @@ export function usePagedList<Row>(options: PagedListOptions<Row>): PagedList<Row
       const page = await readPage(first, null, abort.signal);
       if (abort.signal.aborted) return;
       const front = new Set(page.rows.map(id));
-      const behind = (): readonly Row[] => (page.hasNextPage ? loaded().slice(first).filter((row) => !front.has(id(row))) : []);
+      const behind = (): readonly Row[] => {
+        if (!page.hasNextPage) return [];
+        const there = loaded();
+        const last = page.rows.at(-1);
+        const end = last === undefined ? -1 : there.findIndex((row) => id(row) === id(last));
+        // Where the page ends, not how long it is: what joined in front has moved rows out of it.
+        return there.slice(end < 0 ? first : end + 1).filter((row) => !front.has(id(row)));
+      };
       // Of what is further down, only what is seen is read anew.
       const deep = new Set(behind().map(id));
       const seen = readRows ? now.seen.filter((one) => deep.has(one)) : [];
@@ -150,7 +158,7 @@ export function usePagedList<Row>(options: PagedListOptions<Row>): PagedList<Row
         ({ cursor } = now);
         if (!now.hasMore || cursor === null) return;
         page = await readPage(MORE_ROWS, cursor);
-        if (key !== latest.current.key) return;
+        if (key !== latest.current.key || key !== answered.peek()) return;
         // The list that was read anew meanwhile may end elsewhere: what follows there is another page.
       } while (cursor !== now.cursor);
       const there = rows.peek() ?? [];

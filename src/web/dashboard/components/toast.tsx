@@ -18,7 +18,8 @@ const timers = new Map<number, ReturnType<typeof setTimeout>>();
 /** Shows news for some seconds, longer if there is something to do about it. */
 export function toast(text: string, { seconds, ...options }: { tone?: 'bad'; action?: Toast['action']; seconds?: number } = {}): void {
   const news = { key: ++keys, text, seconds: seconds ?? (options.action || options.tone ? 12 : 5), ...options };
-  toasts.value = [...toasts.value.slice(-3), news];
+  for (const { key } of toasts.value.slice(0, -3)) dismiss(key);
+  toasts.value = [...toasts.value, news];
   release(news);
 }
 
@@ -49,7 +50,9 @@ export function Toasts() {
       {toasts.value.map((news) => {
         const { key, text, tone, action } = news;
         return (
-          <div key={key} class={`toast ${tone ?? ''}`} onPointerEnter={() => hold(news)} onFocusIn={() => hold(news)} onPointerLeave={() => release(news)} onFocusOut={() => release(news)}>
+          <div key={key} class={`toast ${tone ?? ''}`} onPointerEnter={() => hold(news)} onFocusIn={() => hold(news)}
+            onPointerLeave={({ currentTarget }) => { if (!currentTarget.matches(':focus-within')) release(news); }}
+            onFocusOut={({ currentTarget, relatedTarget }) => { if (!currentTarget.matches(':hover') && !currentTarget.contains(relatedTarget as Node | null)) release(news); }}>
             <p>{text}</p>
             {action && <button type="button" class="button small" onClick={() => { dismiss(key); action.run(); }}>{action.label}</button>}
             <button type="button" class="button small plain" aria-label="Dismiss" onClick={() => dismiss(key)}>×</button>
