@@ -17,15 +17,14 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::database::TestDatabase;
-use crate::harness::{Injection, PATIENCE, Server, eventually};
+use crate::harness::{Injection, Server, eventually};
 
 /// Agents with a connection each. In batches of 512 commands, as they once were, the last of them would wait for longer than
 /// a request is answered in.
 const AGENTS: usize = 3_000;
 
-/// What each commit takes at least, for them and for the gateway: six batches longer than a request is answered in (10 s),
-/// and one with room to what counts as a hang (3 s).
-const SLOW: Duration = Duration::from_millis(1_750);
+/// What each commit takes at least, for them and for the gateway.
+const SLOW: Duration = Duration::from_secs(2);
 const LESS_SLOW: Duration = Duration::from_secs(1);
 
 /// Agents beside the gateway, and those that it speaks for.
@@ -275,16 +274,9 @@ on_both_databases! {
         few.iter().for_each(tokio::task::AbortHandle::abort);
 
         let flood = trial.gateway(MANY_CONNECTIONS, FLOOD_PACE, behind.clone());
-        let begun = Instant::now();
-        loop {
-            let flooded = trial.taken_by_commit().await;
-            if flooded >= peak * 0.75 {
-                break;
-            }
-            let words = "heartbeats in the flood, and took";
-            assert!(begun.elapsed() < PATIENCE, "a commit takes {flooded} {words} {peak} before");
-        }
+        let flooded = trial.taken_by_commit().await;
         trial.endure().await;
+        assert!(flooded >= peak * 0.75, "a commit takes {flooded} heartbeats in the flood, and took {peak} before");
         let heard = trial.counts.heard.load(Ordering::Relaxed);
         assert!(heard > 0, "it was too much");
         flood.iter().for_each(tokio::task::AbortHandle::abort);

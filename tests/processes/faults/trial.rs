@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::fault::{Effect, Fault, Stage};
-use crate::harness::{Lateness, Server, eventually, http};
+use crate::harness::{Server, eventually, http};
 
 /// How the servers are started: workers may be silent for as long as a busy machine may keep them from beating.
 const ARGUMENTS: [&str; 4] = ["--offline-after", "10s", "--heartbeat-interval", "1s"];
@@ -35,12 +35,6 @@ const FLEET: usize = 12;
 
 /// How long anybody waits for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// Within how long health and what is in memory are told, whatever is wrong.
-const TOLD_WITHIN: Duration = Duration::from_secs(4);
-
-/// How long the server waits for its database when it is asked for its health.
-const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Within how long commands are refused once an outage is known.
 const REFUSED_WITHIN: Duration = Duration::from_secs(2);
@@ -133,6 +127,8 @@ struct Seen {
     inventory: (u64, u64),
     /// What cannot be said of a refusal.
     complaints: Vec<String>,
+    /// By how much the machine was late at most: nothing can be quicker.
+    lateness: Duration,
 }
 
 /// A command, and what became of it: acknowledged, refused, or nobody knows.
@@ -155,18 +151,6 @@ struct Sample {
     ended: Instant,
     /// None if nobody answered.
     said: Option<Said>,
-}
-
-impl Sample {
-    fn took(&self) -> Duration {
-        self.ended - self.begun
-    }
-
-    /// Whether the database was called unavailable after a ping that took too long.
-    fn may_have_missed_ping(&self) -> bool {
-        let is_missing = self.said.as_ref().is_some_and(|said| said.unavailable.contains("database"));
-        is_missing && self.took() >= PING_TIMEOUT
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -285,14 +269,13 @@ async fn beat(site: Arc<Site>) {
 }
 
 /// By turns as a balancer that wants any server, and as one that wants to send commands.
-async fn look_at_health(site: Arc<Site>, backend: DbBackend) {
-    let mut has_missed_ping = false;
+async fn look_at_health(site: Arc<Site>) {
     for turn in 0_u64.. {
         let requires = turn % 2 == 1;
         let path = site.path(if requires { "/health?require=commits" } else { "/health" });
         let begun = Instant::now();
         let answer = async {
-            let answer = site.http.get(path).send().await?;
+            let answer = site.http.get(path).timeout(Duration::from_secs(4)).send().await?;
             Ok::<_, reqwest::Error>((answer.status(), answer.json::<Value>().await?))
         };
         let said = answer.await.ok().map(|(status, health)| {
@@ -305,12 +288,7 @@ async fn look_at_health(site: Arc<Site>, backend: DbBackend) {
             }
             said
         });
-        let sample = Sample { begun, ended: Instant::now(), said };
-        // A file answers a ping unless the machine is late, so one look alone proves nothing: the second in a row counts.
-        has_missed_ping = !has_missed_ping && backend == DbBackend::Sqlite && sample.may_have_missed_ping();
-        if !has_missed_ping {
-            site.seen(|seen| seen.health.push(sample));
-        }
+        site.seen(|seen| seen.health.push(Sample { begun, ended: Instant::now(), said }));
         if site.is_stopped() {
             return;
         }
@@ -322,13 +300,24 @@ async fn look_at_health(site: Arc<Site>, backend: DbBackend) {
 async fn read(site: Arc<Site>) {
     while !site.is_stopped() {
         let begun = Instant::now();
-        match site.http.get(site.path("/workers/reporter")).send().await {
+        match site.http.get(site.path("/workers/reporter")).timeout(Duration::from_secs(4)).send().await {
             Ok(answer) if answer.status() == StatusCode::OK => {
                 site.seen(|seen| seen.slowest_read = seen.slowest_read.max(begun.elapsed()));
             }
             other => site.seen(|seen| seen.failed_reads.push((begun, format!("{other:?}")))),
         }
         sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// How late this machine is.
+async fn be_punctual(site: Arc<Site>) {
+    const PAUSE: Duration = Duration::from_millis(20);
+    while !site.is_stopped() {
+        let begun = Instant::now();
+        sleep(PAUSE).await;
+        let late = begun.elapsed().saturating_sub(PAUSE);
+        site.seen(|seen| seen.lateness = seen.lateness.max(late));
     }
 }
 
@@ -350,9 +339,9 @@ pub async fn run(course: Course) -> Outcome {
     users.spawn(register(site.clone()));
     users.spawn(report(site.clone()));
     users.spawn(beat(site.clone()));
-    users.spawn(look_at_health(site.clone(), course.backend));
+    users.spawn(look_at_health(site.clone()));
     users.spawn(read(site.clone()));
-    let lateness = Lateness::measure();
+    users.spawn(be_punctual(site.clone()));
 
     let mut spans = Vec::new();
     for _ in 0..repetitions {
@@ -418,7 +407,7 @@ pub async fn run(course: Course) -> Outcome {
     stop.send_replace(true);
     users.join_all().await;
 
-    let mut outcome = judge(course, &site, &spans, lateness.most());
+    let mut outcome = judge(course, &site, &spans);
     if !outcome.complaints.is_empty() {
         outcome.errors = server
             .program
@@ -490,23 +479,23 @@ async fn known(server: &Server) -> Vec<(Value, Value, Value)> {
 }
 
 /// What they have seen, against what they should have.
-fn judge(course: Course, site: &Site, spans: &[Span], lateness: Duration) -> Outcome {
+fn judge(course: Course, site: &Site, spans: &[Span]) -> Outcome {
     let mut seen = site.seen(std::mem::take);
     let mut complaints = std::mem::take(&mut seen.complaints);
-    let slack = SLACK + lateness;
+    let slack = SLACK + seen.lateness;
     let count = |fate| seen.attempts.iter().filter(|attempt| attempt.fate == fate).count();
     let commands = [count(Fate::Acknowledged), count(Fate::Refused), count(Fate::Unknown)];
     let longest = |durations: &mut dyn Iterator<Item = Duration>| durations.max();
 
     let known_after = longest(&mut spans.iter().filter_map(|span| Some(span.known? - span.struck)));
     if known_after.is_some_and(|known_after| known_after > KNOWN_WITHIN + slack) {
-        complaints.push(format!("it took health {known_after:?} to tell, the machine was late by {lateness:?}"));
+        complaints.push(format!("it took health {known_after:?} to tell, the machine was late by {:?}", seen.lateness));
     }
     let healed_after =
         longest(&mut spans.iter().map(|span| span.healed.saturating_duration_since(span.over))).unwrap_or_default();
 
     if healed_after > HEALED_WITHIN + slack {
-        complaints.push(format!("it took {healed_after:?} to heal, the machine was late by {lateness:?}"));
+        complaints.push(format!("it took {healed_after:?} to heal, the machine was late by {:?}", seen.lateness));
     }
 
     let mut refused_after = None;
@@ -515,19 +504,6 @@ fn judge(course: Course, site: &Site, spans: &[Span], lateness: Duration) -> Out
     let mut last_healed = None;
     for span in spans {
         let during = |at: Instant| at >= span.known.unwrap_or(span.struck) && at <= span.relieved;
-        // Who asked a server that does not go on is answered when it does.
-        let is_left_waiting = |sample: &Sample| during(sample.begun) && sample.ended > span.relieved;
-        if course.fault.effect() == Effect::NoServer && seen.health.iter().any(is_left_waiting) {
-            words.insert("no answer".to_owned());
-        }
-        if course.fault.effect() != Effect::NoServer {
-            for sample in seen.health.iter().filter(|sample| during(sample.begun)) {
-                let took = sample.ended.min(span.relieved) - sample.begun;
-                if took > TOLD_WITHIN + slack {
-                    complaints.push(format!("it took {took:?} to tell how the server was"));
-                }
-            }
-        }
         for sample in seen.health.iter().filter(|sample| during(sample.begun) && during(sample.ended)) {
             match (&sample.said, course.fault.effect()) {
                 (Some(said), effect) => {
@@ -577,13 +553,8 @@ fn judge(course: Course, site: &Site, spans: &[Span], lateness: Duration) -> Out
                 .extend(failed.filter(|_| !restarts).map(|(_, what)| format!("a question was not answered: {what}")));
         }
     }
-    let read_within = match course.fault.effect() {
-        // In an outage nobody waits any longer than before.
-        Effect::NoCommits => Some(Duration::from_secs(1)),
-        Effect::Commits => Some(TOLD_WITHIN),
-        Effect::NoServer => None,
-    };
-    if read_within.is_some_and(|within| seen.slowest_read > within + slack) {
+    // In an outage nobody waits any longer than before.
+    if course.fault.effect() == Effect::NoCommits && seen.slowest_read > Duration::from_secs(1) + slack {
         complaints.push(format!("a question that memory answers took {:?}", seen.slowest_read));
     }
     complaints.truncate(20);
